@@ -15,17 +15,17 @@ const (
 func Rules() []Rule {
 	rules := []Rule{
 		{
-			Reason: "only internal/transport/quicconn and linktest know QUIC",
-			From:   []string{"./..."},
-			Except: []string{"./internal/transport/quicconn", "./linktest/..."},
-			Never:  []string{quicTree},
-		},
-		{
-			Reason: "only tests of internal/transport and linktest know QUIC",
+			Reason: "only internal/transport and linktest know QUIC",
 			From:   []string{"./..."},
 			Except: []string{"./internal/transport/...", "./linktest/..."},
 			Never:  []string{quicTree},
 			Tests:  true,
+		},
+		{
+			Reason: "sessions know no QUIC, only internal/transport/quicconn does",
+			From:   []string{"./internal/transport/..."},
+			Except: []string{"./internal/transport/quicconn"},
+			Never:  []string{quicTree},
 		},
 		{
 			Reason: "what sessions need of a connection is an interface: standard library and wire only",

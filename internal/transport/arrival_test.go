@@ -10,7 +10,7 @@ import (
 // TestAPeerThatMayNotUseARouteNeedsNoPlace checks that authorization comes before admission: a node that is full tells
 // a peer that it may not use a route, and nothing of such a call runs.
 func TestAPeerThatMayNotUseARouteNeedsNoPlace(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{CallsPerProcess: 4})
 		open := server.held("held")
@@ -49,7 +49,7 @@ func TestAPeerThatMayNotUseARouteNeedsNoPlace(t *testing.T) {
 // TestADrainWaitsForACallThatIsBeingAuthorized checks that a call counts from its arrival, however long it takes to find out
 // whether its caller may make it.
 func TestADrainWaitsForACallThatIsBeingAuthorized(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		decided := make(chan struct{})

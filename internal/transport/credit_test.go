@@ -208,7 +208,7 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 // TestCreditOutlivesTheEndOfInput checks that a client can still grant credit for answers after it has
 // ended its input.
 func TestCreditOutlivesTheEndOfInput(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		const answers = 100
@@ -271,7 +271,7 @@ func TestCreditOutlivesTheEndOfInput(t *testing.T) {
 // TestCreditedFramesThatAreNotReadCountAsCredit checks that credited frames count toward maxCredit until
 // they are read, like credit that the peer has not used yet.
 func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const size = 1 << 20
 		streams := maxCredit/size + 6
@@ -337,7 +337,7 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 // TestCreditedFramesOfAStreamThatEndsAreForgotten checks that credited frames stop counting as credit
 // when their stream ends, even if the handler has not read them.
 func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {

@@ -90,7 +90,7 @@ func TestDrainSaysGoodbyeTwice(t *testing.T) {
 }
 
 func TestDrainLosesNoCall(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		big := strings.Repeat("b", 3<<20)

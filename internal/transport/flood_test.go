@@ -331,7 +331,7 @@ func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 
 // TestALeaseThatThePeerClosedIsNotUsed checks that calls succeed although the peer has closed the idle lease.
 func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamIdle: 5 * time.Second})
 		s := w.quiet("web", Limits{LeaseIdle: time.Hour}).connect(server)

@@ -59,7 +59,7 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 		{"CallsPerProcess", Limits{CallsPerProcess: 4}, "mailer", 4},
 	} {
 		t.Run(fmt.Sprintf("%s over %d sessions", test.name, test.sessions), func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", test.limits)
 				open := server.held("held")
@@ -101,7 +101,7 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 }
 
 func TestStreamsPerConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 4})
 		open := server.held("held")

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/memconn"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
@@ -108,11 +110,44 @@ func (n *node) peerAt(id security.ID, addr string) *Peer {
 // connect returns a session to the node.
 func (n *node) connect(to *node) *Session {
 	n.t.Helper()
-	s, err := n.peer(to).Session(n.t.Context(), ClassCalls)
+	p := n.peer(to)
+	if n.w.inMemory {
+		return n.wire(p, to)
+	}
+	s, err := p.Session(n.t.Context(), ClassCalls)
 	if err != nil {
 		n.t.Fatalf("connecting: %v", err)
 	}
 	return s
+}
+
+// wire returns a session to the node on a connection in memory.
+func (n *node) wire(p *Peer, to *node) *Session {
+	n.t.Helper()
+	if s := p.Live(ClassCalls); s != nil {
+		return s
+	}
+	ctx, cancel := context.WithTimeout(n.t.Context(), n.limits.DialTimeout)
+	defer cancel()
+	here, there := memconn.Pair(withOwner(ctx), withOwner(ctx), memconn.Config{
+		Streams: to.limits.StreamsPerConnection, Window: firstWindow, StreamWindow: firstWindow / 2,
+		Dialing: udpAddrOf(n), Accepting: udpAddrOf(to),
+	})
+	identity := func(n *node) Identity { return Identity{Key: n.id.String(), Peer: n.id.String()} }
+	if !to.group.Go(func(context.Context) { to.serve(there, identity(n)) }) {
+		n.t.Fatal("the node is closed")
+	}
+	s, err := n.greet(ctx, here, identity(to), p)
+	if err != nil {
+		n.t.Fatalf("connecting: %v", err)
+	}
+	p.slots[ClassCalls].session.Store(s)
+	return s
+}
+
+func udpAddrOf(n *node) *net.UDPAddr {
+	addr, _ := n.Addr().(*net.UDPAddr)
+	return addr
 }
 
 // call makes a unary call with a timeout of 10 s and returns a copy of the

@@ -104,7 +104,7 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 
 // TestAnOutboxIsBounded checks that a full outbox is flushed although another goroutine is about to flush it.
 func TestAnOutboxIsBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -140,7 +140,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 
 // TestWhoIsAloneDoesNotWait checks that a caller that makes one call after the other yields less and less often.
 func TestWhoIsAloneDoesNotWait(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -245,7 +245,7 @@ func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
 
 // TestACallThatNeverLeftIsNotProcessed ends the connection while a request is queued, and expects NotProcessed.
 func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -272,7 +272,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 
 // TestAQueuedRequestOfACanceledCallIsDropped cancels a call while its request is queued. The stream is dropped, too.
 func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)

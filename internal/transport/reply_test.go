@@ -194,7 +194,7 @@ func TestStatusBeforeResetIsRead(t *testing.T) {
 }
 
 func TestRequestTooLargeForTheServer(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{MaxMessage: 1 << 20})
 		s := w.quiet("web", Limits{}).connect(server)

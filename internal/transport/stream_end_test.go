@@ -16,7 +16,7 @@ import (
 )
 
 func TestOpenWaitsForAStream(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{StreamsPerConnection: 1}), w.quiet("web", Limits{})
 		server.streams()
@@ -63,7 +63,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 }
 
 func TestStreamsOfALostConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -83,7 +83,7 @@ func TestStreamsOfALostConnection(t *testing.T) {
 
 // TestAConnectionIsIdleOnlySinceItsLastStreamEnded checks that idleness does not count from the start of the stream.
 func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		limits := Limits{SessionIdle: time.Minute}
 		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
@@ -104,7 +104,7 @@ func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
 }
 
 func TestRecvEndsWithItsContext(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -130,7 +130,7 @@ func TestRecvEndsWithItsContext(t *testing.T) {
 // TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo checks that the function of OnEnd has run before anybody learns of the
 // end. Recv, woken by the frame before, may find the end before the reader of the stream reports it.
 func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(s *Stream) { s.Finish(&wire.Status{}) })
@@ -195,7 +195,7 @@ func TestFinishWaitsForNobody(t *testing.T) {
 // TestAStatusArrivesBehindAStream checks that a STATUS of any length arrives although the peer has not ended its side.
 func TestAStatusArrivesBehindAStream(t *testing.T) {
 	for _, size := range []int{10, oneWrite, 4000} {
-		inWorld(t, func(w *world) {
+		inEach(t, func(w *world) {
 			t := w.t
 			server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 			want := strings.Repeat("m", size)
@@ -239,7 +239,7 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 
 // TestAStreamEndsWithItsHandler checks that a stream ends even if its handler ends its goroutine.
 func TestAStreamEndsWithItsHandler(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(*Stream) { runtime.Goexit() })
@@ -258,7 +258,7 @@ func TestAStreamEndsWithItsHandler(t *testing.T) {
 }
 
 func TestStreamsLearnOfADrain(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()

@@ -48,7 +48,7 @@ func credited(body string) Frame {
 func plain(body string) Frame { return Frame{Kind: wire.KindPattern, Body: []byte(body)} }
 
 func TestStreamCarriesFramesBothWays(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
@@ -113,7 +113,7 @@ func TestStreamCarriesFramesBothWays(t *testing.T) {
 }
 
 func TestSenderWaitsForCredit(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -164,7 +164,7 @@ func TestSenderWaitsForCredit(t *testing.T) {
 }
 
 func TestCreditEndsWithTheStream(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened, failed := make(chan *Stream, 1), make(chan struct{})
@@ -190,7 +190,7 @@ func TestCreditEndsWithTheStream(t *testing.T) {
 }
 
 func TestCreditOfAConnectionIsBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
