@@ -33,7 +33,7 @@ type Conn interface {
 	// Open is like TryOpen, but waits until the peer allows a stream, in the order of the callers. If ctx ends first,
 	// the error is that of ctx.
 	Open(ctx context.Context) (Stream, error)
-	// OpenControl opens a stream in one direction, whose bytes are sent before those of all others. It may be called once.
+	// OpenControl opens a stream in one direction, whose bytes are sent before those of streams in both.
 	OpenControl() (Sender, error)
 	// Accept returns the next stream of the peer, in the order of their numbers. It waits for one until ctx ends. Streams
 	// that the peer reset at once are returned, too. No queue of streams drops any, because credit bounds their number.
@@ -80,7 +80,8 @@ type Receiver interface {
 type Sender interface {
 	// TryWrite writes all of b if the windows of the stream and of the connection have room for it and no other write is
 	// under way. Otherwise it writes nothing and fails with ErrWouldBlock. Success means that the peer has room for all that
-	// was written before, too. TryWrite copies b. It does not block, allocates nothing, and heeds no deadline.
+	// was written before, too. TryWrite copies b, does not block, and heeds no deadline. Each small call makes one, so it
+	// should allocate nothing.
 	TryWrite(b []byte) error
 	// Write writes b. It waits until the peer has room for it, but may return while up to a packet of it waits.
 	Write(b []byte) (int, error)
