@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -180,8 +178,8 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 							s.say(data("part of an answer"))
 							settle()
 						}
-						s.CancelRead(quic.StreamErrorCode(code))
-						s.CancelWrite(quic.StreamErrorCode(code))
+						s.CancelRead(code)
+						s.CancelWrite(code)
 					}))
 					s, err := w.quiet("web", Limits{}).dial(server)
 					if err != nil {

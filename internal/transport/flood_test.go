@@ -25,19 +25,19 @@ func TestRapidReset(t *testing.T) {
 		r := w.client("mallory", server)
 		request := callStream(wire.StreamCall, "stubborn", time.Minute, "x")
 		for range 1500 {
-			st, err := r.conn.OpenStreamSync(t.Context())
+			st, err := r.conn.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			// Write fails if the peer has sent STOP_SENDING.
 			_, _ = st.Write(request)
-			if st.StreamID()%16 == 0 {
+			if st.ID()%16 == 0 {
 				// With this delay some requests are sent completely before the reset.
 				idle(latency / 10)
 			}
 			st.CancelWrite(3)
 			st.CancelRead(3)
-			if st.StreamID()%400 == 0 {
+			if st.ID()%400 == 0 {
 				mustEcho(t, honest)
 			}
 		}
@@ -172,7 +172,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 					t.Error("no request arrived: nothing was tested")
 				}
 				mustEcho(t, honest)
-				_ = r.conn.CloseWithError(0, "")
+				r.conn.Close(0, "")
 			})
 		})
 	}
@@ -360,8 +360,8 @@ func TestNeverFin(t *testing.T) {
 		}
 		ctx, cancel := withTimeout(t, time.Second)
 		defer cancel()
-		if st, err := r.conn.OpenStreamSync(ctx); err == nil && st.StreamID() > 4*20 {
-			t.Errorf("stream %d was allowed", st.StreamID())
+		if st, err := r.conn.Open(ctx); err == nil && st.ID() > 4*20 {
+			t.Errorf("stream %d was allowed", st.ID())
 		}
 		if n := server.Active(); n != 0 {
 			t.Errorf("%d handlers are active", n)

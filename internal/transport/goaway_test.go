@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -17,14 +15,14 @@ func goAwayServer(w *world, last uint64) *rawServer {
 		r.open(append(controlType(), setupFrame()...))
 		r.accept()
 		for range 3 {
-			if _, err := r.conn.AcceptStream(r.t.Context()); err != nil {
+			if _, err := r.conn.Accept(r.t.Context()); err != nil {
 				r.t.Error(err)
 				return
 			}
 		}
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: last, Reason: "moving\x1b[2J"}))
 		idle(time.Second)
-		_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "gone")
+		r.conn.Close(wire.CodeGoingAway, "gone")
 	})
 }
 
@@ -86,7 +84,7 @@ func TestReasonOfGoAwayIsInTheError(t *testing.T) {
 			r.open(append(controlType(), setupFrame()...))
 			r.accept()
 			// The call in flight keeps the connection open.
-			_, _ = r.conn.AcceptStream(r.t.Context())
+			_, _ = r.conn.Accept(r.t.Context())
 			r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: 0, Reason: "moving\x1b[2J"}))
 			<-r.conn.Context().Done()
 		})

@@ -316,7 +316,7 @@ func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
 				t.Fatalf("got %+v, want a refusal", got)
 			}
 		}
-		_ = busy.Close()
+		busy.Finish()
 		settle()
 		if used := server.pools.bytes.Used(); used != 0 {
 			t.Errorf("%d bytes in flight when nothing is", used)

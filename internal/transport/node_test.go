@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/transport/memconn"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
@@ -127,27 +128,42 @@ func (n *node) wire(p *Peer, to *node) *Session {
 	if s := p.Live(ClassCalls); s != nil {
 		return s
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), n.limits.DialTimeout)
-	defer cancel()
-	here, there := memconn.Pair(withOwner(ctx), withOwner(ctx), memconn.Config{
-		Streams: to.limits.StreamsPerConnection, Window: firstWindow, StreamWindow: firstWindow / 2,
-		Dialing: udpAddrOf(n), Accepting: udpAddrOf(to),
-	})
-	identity := func(n *node) Identity { return Identity{Key: n.id.String(), Peer: n.id.String()} }
-	if !to.group.Go(func(context.Context) { to.serve(there, identity(n)) }) {
-		n.t.Fatal("the node is closed")
-	}
-	s, err := n.greet(ctx, here, identity(to), p)
+	s, err := n.greetOn(p, to.attach(n.id, n.end()), to.id)
 	if err != nil {
 		n.t.Fatalf("connecting: %v", err)
 	}
-	p.slots[ClassCalls].session.Store(s)
 	return s
 }
 
-func udpAddrOf(n *node) *net.UDPAddr {
+// end returns the end of a connection in memory at the node.
+func (n *node) end() memconn.End {
 	addr, _ := n.Addr().(*net.UDPAddr)
-	return addr
+	return memconn.End{Addr: addr, Window: firstWindow, StreamWindow: firstWindow / 2}
+}
+
+// attach has the node serve a new connection in memory, of a peer with this identity. It returns the peer's end.
+func (n *node) attach(id security.ID, peer memconn.End) carrier.Conn {
+	n.t.Helper()
+	own := n.end()
+	own.Streams = n.limits.StreamsPerConnection
+	here, there := memconn.Pair(withOwner(n.t.Context()), withOwner(n.t.Context()), peer, own)
+	if !n.group.Go(func(context.Context) { n.serve(there, identityOf(id)) }) {
+		n.t.Fatal("the node is closed")
+	}
+	return here
+}
+
+func identityOf(id security.ID) Identity { return Identity{Key: id.String(), Peer: id.String()} }
+
+// greetOn makes a session of a connection to a peer with this identity.
+func (n *node) greetOn(p *Peer, conn carrier.Conn, id security.ID) (*Session, error) {
+	ctx, cancel := context.WithTimeout(n.t.Context(), n.limits.DialTimeout)
+	defer cancel()
+	s, err := n.greet(ctx, conn, identityOf(id), p)
+	if err == nil {
+		p.slots[ClassCalls].session.Store(s)
+	}
+	return s, err
 }
 
 // call makes a unary call with a timeout of 10 s and returns a copy of the

@@ -167,7 +167,7 @@ func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 		r := w.client("web", server)
 		server.taken(t).outbox.hold()
 		st := r.stream(callStream(wire.StreamCalls, "echo", time.Second, "last words"))
-		_ = st.Close()
+		st.Finish()
 		if got := st.reply(); got.err != nil || got.message != "last words" {
 			t.Fatalf("%+v", got)
 		}

@@ -200,14 +200,14 @@ func TestAddressAfterAMigration(t *testing.T) {
 		r := w.client("web", server)
 		ask := func() {
 			st := r.stream(callStream(wire.StreamCall, "whence", 10*time.Second, "x"))
-			_ = st.Close()
+			st.Finish()
 			settle()
 		}
 		ask()
 		ask()
 		elsewhere := &quic.Transport{Conn: w.socket()}
 		t.Cleanup(func() { _ = elsewhere.Close() })
-		path, err := r.conn.AddPath(elsewhere)
+		path, err := r.quic.AddPath(elsewhere)
 		if err != nil {
 			t.Fatal(err)
 		}

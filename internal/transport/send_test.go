@@ -93,7 +93,7 @@ func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 		r.stream(join(calls(), callFrames("kilo", time.Minute, ""), callFrames("kilo", time.Minute, ""), headers("stream", time.Second)))
 		settle()
 		if r.conn.Context().Err() != nil {
-			t.Fatalf("the connection ended: %v", context.Cause(r.conn.Context()))
+			t.Fatalf("the connection ended: %v", r.conn.Cause())
 		}
 		r.mustEcho()
 	})

@@ -69,7 +69,7 @@ func TestServerAnswers(t *testing.T) {
 						if again := st.reply(); again.err != nil || again.message != test.want {
 							t.Errorf("the next call: %d bytes, %+v, %v", len(again.message), again.status, again.err)
 						}
-						_ = st.Close()
+						st.Finish()
 						if code, clean := st.ended(); !clean {
 							t.Errorf("after our FIN the stream was reset with %v", code)
 						}
@@ -186,7 +186,7 @@ func TestServerResets(t *testing.T) {
 					r := w.client("mallory", server)
 					st := r.stream(append(wire.AppendVarint(nil, uint64(typ)), test.request...))
 					if test.fin {
-						_ = st.Close()
+						st.Finish()
 					}
 					st.mustReset(test.want)
 					if n := server.handler.count("echo"); n != 0 {
@@ -210,7 +210,7 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
 		st := r.stream(nil)
-		_ = st.Close()
+		st.Finish()
 		st.mustReset(wire.CodeProtocol)
 		// This is the first byte of a varint of 8 bytes.
 		st = r.stream([]byte{0xc0})

@@ -234,7 +234,7 @@ func TestForeignProtocols(t *testing.T) {
 				case test.told && err != nil:
 					t.Errorf("handshake: %v", err)
 				case test.told:
-					code, reason := (&raw{t: t, conn: conn}).closed()
+					code, reason := w.raw(conn).closed()
 					if code != wire.CodeIncompatible || !strings.Contains(reason, "link/1") {
 						t.Errorf("closed with %v %q, want INCOMPATIBLE and the version", code, reason)
 					}
@@ -299,7 +299,7 @@ func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
 		// By then all sessions have been looked at.
 		pass(3 * time.Second)
 		for _, r := range all[1:] {
-			_ = r.conn.CloseWithError(0, "")
+			r.conn.Close(0, "")
 		}
 		pass(time.Minute)
 		// Cleanups run some time after a collection.

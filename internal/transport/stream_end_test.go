@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -327,7 +325,7 @@ func TestWhoSendsToAPeerThatHasEndedHearsWhy(t *testing.T) {
 					if _, err := s.Read(make([]byte, 100)); err != nil {
 						return
 					}
-					s.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+					s.CancelRead(wire.CodeNone)
 					if c.late > 0 {
 						idle(c.late)
 						s.say(wire.AppendStatus(nil, &wire.Status{Code: 10, Message: "a later run was here"}, wire.FlagLast))

@@ -3,7 +3,7 @@
 // # Overview
 //
 // [Pair] returns the two ends of a connection. What one side writes is at the other at once. Windows of streams and of the
-// connection are counted in both directions, and so are the streams that the dialing side may open.
+// connection are counted in both directions, and so are the streams that an end may open.
 //
 // # Concurrency
 //
@@ -11,6 +11,7 @@
 package memconn
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"slices"
@@ -21,24 +22,24 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// Config says what two ends grant each other. The zero value of a field means its default.
-type Config struct {
-	// Streams is how many streams the dialing side may have open. Default 1024. The other side may open none.
+// End says where one end of a connection is, and what it grants the other.
+type End struct {
+	Addr *net.UDPAddr
+	// Streams is how many streams the other end may have open.
 	Streams int
-	// Window is how many bytes of a connection may wait to be read, and StreamWindow how many of one stream.
-	// Default 32 MiB and 6 MiB.
+	// Releases means that a stream which is over needs no ReleaseCredit here.
+	Releases bool
+	// Window is how many bytes of the other end may wait to be read, and StreamWindow how many of one stream. Zero means
+	// 32 MiB and 6 MiB.
 	Window, StreamWindow int
-	// Dialing and Accepting are the addresses of the two ends.
-	Dialing, Accepting *net.UDPAddr
 }
 
 // Conn is one end of a connection.
 type Conn struct {
 	*pair
 
-	other         *Conn
-	dials         bool
-	local, remote *net.UDPAddr
+	end   End
+	other *Conn
 
 	ctx    context.Context //nolint:containedctx // it ends with the connection
 	cancel context.CancelCauseFunc
@@ -67,8 +68,6 @@ type Conn struct {
 
 // pair is what the two ends share.
 type pair struct {
-	streamWindow int
-
 	mu sync.Mutex // guards the state of both ends and of their streams
 }
 
@@ -79,28 +78,28 @@ type queue struct {
 }
 
 // Pair returns the ends of a new connection. The values of dialing and accepting are those of their contexts.
-func Pair(dialing, accepting context.Context, conf Config) (dialer, acceptor *Conn) {
-	def := func(n *int, value int) {
-		if *n == 0 {
-			*n = value
-		}
+func Pair(dialing, accepting context.Context, dialer, acceptor End) (here, there *Conn) {
+	p := &pair{}
+	here, there = p.newConn(dialing, dialer), p.newConn(accepting, acceptor)
+	there.next = 1
+	here.join(there)
+	there.join(here)
+	return here, there
+}
+
+func (p *pair) newConn(ctx context.Context, end End) *Conn {
+	end.Window, end.StreamWindow = cmp.Or(end.Window, 32<<20), cmp.Or(end.StreamWindow, 6<<20)
+	c := &Conn{
+		pair: p, end: end, streams: make(map[*stream]struct{}),
+		both: queue{arrived: notify.NewFlag()}, uni: queue{arrived: notify.NewFlag()},
 	}
-	def(&conf.Streams, 1024)
-	def(&conf.Window, 32<<20)
-	def(&conf.StreamWindow, 6<<20)
-	p := &pair{streamWindow: conf.StreamWindow}
-	end := func(ctx context.Context, local, remote *net.UDPAddr) *Conn {
-		c := &Conn{
-			pair: p, local: local, remote: remote, streams: make(map[*stream]struct{}), window: conf.Window,
-			both: queue{arrived: notify.NewFlag()}, uni: queue{arrived: notify.NewFlag()},
-		}
-		c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-		return c
-	}
-	dialer, acceptor = end(dialing, conf.Dialing, conf.Accepting), end(accepting, conf.Accepting, conf.Dialing)
-	dialer.other, acceptor.other = acceptor, dialer
-	dialer.dials, dialer.allowed = true, conf.Streams
-	return dialer, acceptor
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	return c
+}
+
+// join makes c the end opposite to other.
+func (c *Conn) join(other *Conn) {
+	c.other, c.allowed, c.window = other, other.end.Streams, other.end.Window
 }
 
 // TryOpen implements carrier.Conn.
@@ -306,7 +305,7 @@ func (c *Conn) Stats() carrier.Stats {
 }
 
 // RemoteAddr implements carrier.Conn.
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) RemoteAddr() net.Addr { return c.other.end.Addr }
 
 // LocalAddr implements carrier.Conn.
-func (c *Conn) LocalAddr() net.Addr { return c.local }
+func (c *Conn) LocalAddr() net.Addr { return c.end.Addr }

@@ -71,7 +71,7 @@ type receiving struct {
 func newStream(c *Conn, id uint64) *stream {
 	s := &stream{conn: c, id: id}
 	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
-	s.turn, s.wake, s.room = make(chan struct{}, 1), notify.NewFlag(), c.streamWindow
+	s.turn, s.wake, s.room = make(chan struct{}, 1), notify.NewFlag(), c.other.end.StreamWindow
 	s.arrived = notify.NewFlag()
 	return s
 }
@@ -323,7 +323,7 @@ func (s *stream) creditLocked() {
 		return
 	}
 	delete(s.conn.streams, s)
-	if !s.accepted || !s.released || s.returned {
+	if !s.accepted || s.oneWay || s.returned || !s.released && !s.conn.end.Releases {
 		return
 	}
 	s.returned = true
