@@ -63,7 +63,7 @@ var controlAttacks = []struct {
 // TestClientClosesOnMalformedRoutes checks that a client closes the connection on malformed ROUTES.
 // A server does not parse ROUTES, because clients serve nothing.
 func TestClientClosesOnMalformedRoutes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		ended := make(chan error, 1)
 		server := w.rawServer("orders", func(r *raw) {
 			r.open(append(controlType(), setupFrame()...))
@@ -85,7 +85,7 @@ func TestClientClosesOnMalformedRoutes(t *testing.T) {
 func TestServerClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{})
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -108,7 +108,7 @@ func TestServerClosesOnControlAttack(t *testing.T) {
 func TestClientClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				ended := make(chan error, 1)
 				server := w.rawServer("orders", func(r *raw) {
@@ -145,7 +145,7 @@ func reasonOf(code wire.Code) Reason {
 }
 
 func TestUnknownControlFramesAreSkipped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -194,7 +194,7 @@ func isReset(err error, code wire.Code) bool {
 }
 
 func TestClientIgnoresUnknownStreams(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.openUni(append(wire.AppendVarint(nil, 0x9d), "grease"...))
@@ -290,7 +290,7 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 
 // TestServerDrainsWhatItHearsFromClients checks that a client that has sent GOAWAY may still make calls.
 func TestServerDrainsWhatItHearsFromClients(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{Reason: "bye"}))

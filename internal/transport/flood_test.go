@@ -62,7 +62,7 @@ func TestRapidReset(t *testing.T) {
 // TestZeroLengthFrameFlood checks that a flood of empty unknown frames does not keep the calls behind it
 // or other peers from being served, and that it ends the connection if it comes on CONTROL.
 func TestZeroLengthFrameFlood(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -148,7 +148,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 		size int
 	}{{"small", 100}, {"kilobytes", 8 << 10}, {"bulk", 1 << 20}} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{StreamsPerConnection: 20})
 				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
@@ -201,7 +201,7 @@ func TestSlowloris(t *testing.T) {
 		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", limits)
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -246,7 +246,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 		{"after a call", callStream(wire.StreamCalls, "echo", time.Second, "x"), wire.CodeRefused, idle + 2*time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{StreamIdle: idle})
 				r := w.client("mallory", server)
@@ -281,7 +281,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 
 // TestBodyThatKeepsUpIsServed sends a body that takes longer than BodyGrace but is faster than BodyRate.
 func TestBodyThatKeepsUpIsServed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10})
 		r := w.client("web", server)
@@ -347,7 +347,7 @@ func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 
 // TestNeverFin has a peer keep all streams of its connection open, and checks that others are still served.
 func TestNeverFin(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 10})
 		honest := w.quiet("web", Limits{}).connect(server)

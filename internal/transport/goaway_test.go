@@ -39,7 +39,7 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 		"it does not know":    {wire.MaxVarint, map[uint64]bool{0: true, 4: true, 8: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				s, err := w.quiet("web", Limits{}).dial(goAwayServer(w, tc.last))
 				if err != nil {
@@ -78,7 +78,7 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 // TestReasonOfGoAwayIsInTheError checks that the error of a call that a draining peer does not take contains the
 // reason of its GOAWAY, escaped.
 func TestReasonOfGoAwayIsInTheError(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.open(append(controlType(), setupFrame()...))

@@ -39,7 +39,7 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{InFlightBytes: 16 << 20})
 				server.handler.onCall("kilo", func(c *Call) {
@@ -100,7 +100,7 @@ func (r *raw) alive() {
 // TestAFrameThatWaitsIsHeldOnce checks that the transport does not copy the body of a frame that waits for
 // a peer that does not read: only the handler that sends the body holds it.
 func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const size, streams = 1 << 20, 90
 		body := strings.Repeat("b", size)
@@ -230,7 +230,7 @@ func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 // TestFramesThatChangeNothingWakeNobody checks that CREDIT that does not suffice to send and a repeated END
 // wake no goroutine.
 func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()

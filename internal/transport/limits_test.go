@@ -186,7 +186,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 // TestManyConnectionsAtOnceStayBelowTheLimit checks that connections that arrive at the same moment, and so
 // find the same idle connection to evict, do not exceed the limit.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
 		var conns []*raw
@@ -215,7 +215,7 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 }
 
 func TestVictimIsChosenOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 1})
 		first := w.quiet("web", Limits{}).connect(server)
@@ -249,7 +249,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 }
 
 func TestInFlightBytes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{InFlightBytes: 1 << 20})
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -286,7 +286,7 @@ func TestInFlightBytes(t *testing.T) {
 // TestLengthCostsNothing checks that room for a message is made as it arrives: its length alone takes at
 // most firstChunk bytes.
 func TestLengthCostsNothing(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
@@ -303,7 +303,7 @@ func TestLengthCostsNothing(t *testing.T) {
 }
 
 func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{CallsPerIdentity: 1})
 		server.handler.onStream("stream", func(s *Stream) { _, _ = s.Recv(t.Context()) })

@@ -161,7 +161,7 @@ func TestWhoIsAloneDoesNotWait(t *testing.T) {
 
 // TestAQueuedReplyComesBeforeTheEnd checks that a queued reply arrives on a stream that the peer has already ended.
 func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -179,7 +179,7 @@ func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 
 // TestQueuedRepliesKeepTheirOrder has a peer pipeline its calls. Large replies are not queued, small ones are.
 func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -209,7 +209,7 @@ func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 
 // TestAPatternOnACallsStreamIsRefused checks also that the reply to the call before the pattern still arrives.
 func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
@@ -229,7 +229,7 @@ func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
 
 // TestAQueuedReplyComesBeforeAReset has the handler of the next call end its goroutine, which resets the stream.
 func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("exit", func(*Call) { runtime.Goexit() })
@@ -358,7 +358,7 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 		{"out of time", 5 * time.Second, ReasonCanceled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				read := make(chan struct{})
 				server := w.rawServer("orders", serving(func(s *rawStream) {

@@ -249,7 +249,7 @@ func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 // TestWhoHoldsNothingIsNotRefused checks that a caller that holds no bytes is served even if its reply finds no room
 // because of other callers: it cannot make any.
 func TestWhoHoldsNothingIsNotRefused(t *testing.T) { // SEC-330
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const calls = 3 * trialRate
 		server := w.node("orders", Limits{InFlightBytes: 4 << 20, MaxMessage: 1 << 20})

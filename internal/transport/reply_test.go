@@ -170,7 +170,7 @@ func (s *rawStream) hangUp() {
 
 // TestStatusBeforeResetIsRead checks that an early STATUS counts although the rest of the request was never read.
 func TestStatusBeforeResetIsRead(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			buf := make([]byte, 100)

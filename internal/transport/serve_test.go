@@ -50,7 +50,7 @@ func TestServerAnswers(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inEach(t, func(w *world) {
 					t := w.t
 					server := w.node("orders", Limits{})
 					server.handler.onCall(strings.Repeat("r", wire.MaxName), func(c *Call) { answer(c, "long") })
@@ -112,7 +112,7 @@ func TestServerRefuses(t *testing.T) {
 		{"unknown number", join(wire.AppendHeaders(nil, &wire.Headers{RouteID: 99, Timeout: 1e6}), data("hi")), 12, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", limits)
 				server.handler.route("narrow", Route{Value: named{"narrow", callFunc(echo)}, MaxMessage: 4})
@@ -180,7 +180,7 @@ func TestServerResets(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inEach(t, func(w *world) {
 					t := w.t
 					server := w.node("orders", Limits{})
 					r := w.client("mallory", server)
@@ -205,7 +205,7 @@ func TestServerResets(t *testing.T) {
 }
 
 func TestStreamTypeThatNeverComes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
@@ -226,7 +226,7 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 // TestSecondDataIsNoPartOfTheCall checks that a call that has its message is served.
 // The second DATA then resets the stream, because HEADERS must follow a call.
 func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
@@ -242,7 +242,7 @@ func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
 }
 
 func TestPipelinedCallsAreServedInOrder(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -265,7 +265,7 @@ func TestPipelinedCallsAreServedInOrder(t *testing.T) {
 // TestMessageMayWaitForItsTurn checks that DATA may come long after HEADERS, because
 // large messages of one connection are sent one after another.
 func TestMessageMayWaitForItsTurn(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		st := r.stream(append(calls(), headers("echo", 20*time.Second)...))

@@ -117,7 +117,7 @@ func TestAnAddressThatMayNotBeDialed(t *testing.T) {
 }
 
 func TestDialWaitsForSetup(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		silent := w.rawServer("orders", func(*raw) {})
 		start := time.Now()
@@ -133,7 +133,7 @@ func TestDialWaitsForSetup(t *testing.T) {
 }
 
 func TestServerDropsAClientThatSendsNoSetup(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		mute := w.rawClient("mallory", server)
@@ -284,7 +284,7 @@ func closeCode(s *Session) wire.Code {
 // TestSessionsThatHaveEndedTakeNoMemory checks that the loops that look at all sessions from time to time do not keep
 // ended ones in memory.
 func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const conns = 20
 		server := w.node("orders", Limits{})

@@ -162,7 +162,7 @@ func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
 
 // TestFinishWaitsForNobody checks that a peer that reads nothing cannot hold the handler for longer than writeGrace.
 func TestFinishWaitsForNobody(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		done := make(chan time.Duration, 1)
@@ -211,7 +211,7 @@ func TestAStatusArrivesBehindAStream(t *testing.T) {
 
 // TestAStatusWaitsForRoom checks that a STATUS and the frames before it arrive once the peer makes room.
 func TestAStatusWaitsForRoom(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
@@ -278,7 +278,7 @@ func TestStreamsLearnOfADrain(t *testing.T) {
 // TestAGrantBehindTheLastFrameIsNoError has a peer send its last frame and stop reading. A receiver
 // that grants credit for each frame must still get that frame.
 func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			// Skip the type of the stream and HEADERS.

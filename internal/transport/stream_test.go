@@ -246,7 +246,7 @@ func TestStreamAttacks(t *testing.T) {
 		{"frame that never ends", frame(wire.KindPattern, 0, "12345")[:5], wire.CodeLimit, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{MaxMessage: 100 << 10, PendingFrames: 8, PendingBytes: 1000})
 				opened := server.streams()
@@ -280,7 +280,7 @@ func TestStreamAttacks(t *testing.T) {
 }
 
 func TestCreditAboveTheLargestNumberIsTheLargest(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()
@@ -301,7 +301,7 @@ func TestCreditAboveTheLargestNumberIsTheLargest(t *testing.T) {
 }
 
 func TestUnknownFramesOnStreamsAreSkipped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()
