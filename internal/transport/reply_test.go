@@ -176,7 +176,7 @@ func TestStatusBeforeResetIsRead(t *testing.T) {
 			buf := make([]byte, 100)
 			_, _ = s.Read(buf)
 			s.say(wire.AppendStatus(nil, &wire.Status{Code: 8, Message: "too large", Refused: true}, wire.FlagLast))
-			s.SetReliableBoundary()
+			s.MarkReliable()
 			s.CancelWrite(0xc)
 			s.CancelRead(0xc)
 		}))

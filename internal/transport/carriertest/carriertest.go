@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,12 +123,13 @@ func read(t *testing.T, s carrier.Receiver, n int) string {
 
 // rest reads to the end and returns what ended it.
 func rest(s carrier.Receiver) (text string, end error) {
+	var all strings.Builder
 	b := make([]byte, 1000)
 	for {
 		n, err := s.Read(b)
-		text += string(b[:n])
+		all.Write(b[:n])
 		if err != nil {
-			return text, err
+			return all.String(), err
 		}
 	}
 }
