@@ -241,7 +241,12 @@ func (c *call) run(ctx context.Context) error {
 		if err != nil {
 			return routed(err)
 		}
-		settled, err := c.try(ctx, t)
+		if err := c.begin(ctx, t); err != nil {
+			return err
+		}
+		a := &c.attempt
+		err = t.Session.CallMovable(ctx, a.start, c.search.Deadline(), &a.headers, c.data, c.mover(), &a.reply)
+		settled, err := c.end(ctx, err)
 		if settled {
 			return err
 		}
