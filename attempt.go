@@ -7,18 +7,7 @@ import (
 
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
-
-// attempt is one try of a call at one instance.
-type attempt struct {
-	target  router.Target
-	headers wire.Headers
-	reply   transport.Reply
-	// number counts the attempts of the call, from 1.
-	number int
-	start  time.Time
-}
 
 // begin counts an attempt at an instance, and names the route for it. A non-nil error settles the call: the message is too
 // large for one side.
@@ -167,10 +156,6 @@ func (c *call) fitLarge(t router.Target, r transport.PeerRoute, own int) error {
 		return c.tooLarge(int(theirs), whose, of)
 	}
 	return nil
-}
-
-func (c *call) tooLarge(limit int, whose, more string) error {
-	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", c.size, whose, limit, more)
 }
 
 // routesWait is how long the first call on a connection waits to learn the message limit of its route, if some route
