@@ -82,10 +82,8 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
-		group:    lifecycle.New(context.Background()),
-		ready:    make(chan struct{}),
-		closed:   make(chan struct{}),
-		shutdown: make(chan struct{}),
+		group:      lifecycle.New(context.Background()),
+		milestones: milestones{ready: make(chan struct{}), closed: make(chan struct{}), shutdown: make(chan struct{})},
 	}
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.started = time.Now()

@@ -27,12 +27,7 @@ type Node struct {
 	owned    []io.Closer
 	instance string
 	group    *lifecycle.Group
-	// invoke is the client middleware around one unary call.
-	invoke Next
-	// opener is the client middleware around opening a stream.
-	opener Next
-	// serving is the server middleware around everything that is served; nil if there is none.
-	serving Next
+	wrapped
 
 	started time.Time
 	mirrors mirrors
@@ -51,6 +46,21 @@ type Node struct {
 	endpoint atomic.Pointer[transport.Endpoint]
 	addr     string
 
+	milestones
+}
+
+// wrapped is what a node does, inside its middleware.
+type wrapped struct {
+	// invoke makes one unary call.
+	invoke Next
+	// opener opens a stream.
+	opener Next
+	// serving runs handlers; nil if there is no middleware.
+	serving Next
+}
+
+// milestones are what others wait for in the life of a node.
+type milestones struct {
 	// ready is closed when the node serves.
 	ready chan struct{}
 	// closed is closed when the node is closed for good.
