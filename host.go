@@ -290,7 +290,7 @@ func (n *Node) unserved(r Route, opts []CallOption) error {
 //
 // Errors: InvalidArgument names the tag and the broken rule of
 // discovery.Instance.Tags, or says that a place such as "zone=eu-1a" belongs in
-// Config.Tags; ResourceExhausted beyond discovery.MaxTags, counting what
+// Config.Tags; ResourceExhausted beyond 64 tags, counting what
 // Config.Monitors may announce.
 func (h Host) AddTag(tag string) error {
 	n := h.node
