@@ -33,36 +33,17 @@ type call struct {
 	inline [4]wire.Pair
 }
 
-type callKey struct{}
-
-// Call makes one unary call: it encodes in, sends it to an instance of the
-// route's service, and decodes the reply into out, a pointer. It blocks until
-// the reply is there, at most until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout.
-//
-// Errors: those that the handler returns, with Remote set; Unavailable if no
-// instance can be reached or one was lost during the call; DeadlineExceeded and
-// Canceled, with the cause of ctx; Unimplemented if the service has no such
-// route; ResourceExhausted if a message is larger than either side allows.
-func (h Host) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
-	n := h.node
-	var err error
-	if len(n.cfg.ClientMiddleware) == 0 {
-		c, _ := calls.Get().(*call)
-		c.init(r, in, out, opts)
-		err = n.call(ctx, c)
-		c.recycle()
-	} else {
-		// Middleware may keep the operation, so it is not recycled.
-		c := &call{}
-		c.init(r, in, out, opts)
-		err = n.invoke(context.WithValue(ctx, callKey{}, c), &c.Operation)
-	}
-	if err != nil {
-		return failed("call "+r.String(), err)
-	}
-	return nil
+// attempt is one try of a call at one instance.
+type attempt struct {
+	target  router.Target
+	headers wire.Headers
+	reply   transport.Reply
+	// number counts the attempts of the call, from 1.
+	number int
+	start  time.Time
 }
+
+type callKey struct{}
 
 // calls recycles call values, which are large and short-lived. It is
 // only a cache, so it may be global.
@@ -97,20 +78,6 @@ func (c *call) giveBack() {
 	c.data = nil
 }
 
-// callTerminal is the innermost handler of the client's middleware. Each time it
-// is called it makes a call of its own from the operation as it is then: next may
-// run twice, and may still run after the outer handler has returned.
-func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
-	c, err := callOf(ctx, op)
-	if err != nil {
-		return err
-	}
-	err = n.call(ctx, c)
-	op.Peer, op.Attempt = c.Peer, c.search.Attempts()
-	c.giveBack()
-	return err
-}
-
 // callOf returns a new call made from op, with the options of the caller.
 func callOf(ctx context.Context, op *Operation) (*call, error) {
 	given, ok := ctx.Value(callKey{}).(*call)
@@ -120,29 +87,6 @@ func callOf(ctx context.Context, op *Operation) (*call, error) {
 	c := &call{Operation: *op, config: given.config}
 	c.Metadata.pairs = slices.Clone(op.Metadata.pairs)
 	return c, nil
-}
-
-func (n *Node) call(ctx context.Context, c *call) error {
-	if err := n.prepare(ctx, c); err != nil {
-		return err
-	}
-	if n.tracer().Enabled() {
-		ctx, c.span = n.tracer().StartClient(ctx, c.Route.String())
-	}
-	c.describe(ctx)
-	if c.config.key != "" {
-		c.attempt.headers.Idempotency = []byte(c.config.key)
-	}
-	err := c.encode()
-	if err == nil {
-		n.mirrors.send(c)
-		err = c.fault(ctx)
-	}
-	if err == nil {
-		err = c.run(ctx)
-	}
-	c.span.End(uint32(CodeOf(err)), err)
-	return err
 }
 
 // prepare checks the call, finds its service and chooses where it may go.
@@ -233,22 +177,6 @@ func (c *call) encode() error {
 	return nil
 }
 
-// run makes attempts until one settles the call.
-func (c *call) run(ctx context.Context) error {
-	c.search.Earn()
-	for {
-		t, err := c.search.Next(ctx, c.class())
-		if err != nil {
-			return routed(err)
-		}
-		settled, err := c.try(ctx, t)
-		if settled {
-			return err
-		}
-		c.search.Failed(uint32(CodeOf(err)), err)
-	}
-}
-
 func (c *call) class() transport.Class {
 	if c.size > transport.LeasedMessage {
 		return transport.ClassBulk
@@ -276,4 +204,8 @@ func (c *call) fault(ctx context.Context) error {
 		return Errorf(Code(code), "a fault that the topology of %s injected", c.Route.Service)
 	}
 	return nil
+}
+
+func (c *call) tooLarge(limit int, whose, more string) error {
+	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", c.size, whose, limit, more)
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // hangingRegistry blocks until the context ends: in Register if inRegister is set, otherwise in Update.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/local"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // TestNobodySaysWhatWouldReachFurther checks that the error says what to check or to set, which depends on the registry

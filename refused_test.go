@@ -12,9 +12,9 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func TestStatusShowsWhoWasRefused(t *testing.T) { // SEC-121

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"sync"
 
 	"github.com/linkmesh/link/internal/foreign"
@@ -61,7 +60,7 @@ func (d *dispatcher) Authorize(s *transport.Session, r *transport.Route) (refusa
 	if CodeOf(err) == Unknown {
 		err = Errorf(PermissionDenied, "%s may not use %s %s: %w", verifiedOf(s).peer.ID.Service(), h.route.Kind, h.route, err)
 	}
-	status := n.statusOn(s, h.route, err)
+	status := statusOn(n.cfg.Logger, s, h.route, err)
 	return &status
 }
 
@@ -87,7 +86,7 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
 		return
 	}
-	status := n.statusOn(c.Session, h.route, err)
+	status := statusOn(n.cfg.Logger, c.Session, h.route, err)
 	status.Metadata = ctx.reply.pairs
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
 }
@@ -191,10 +190,47 @@ func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
 	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }
 
+// ServeStream implements transport.Handler.
+func (d *dispatcher) ServeStream(raw *transport.Stream) {
+	n := (*Node)(d)
+	h, _ := raw.Route.(*handler)
+	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
+	defer cancel(ErrFinished)
+	defer context.AfterFunc(raw.Canceled(), func() { cancel(callerGone(raw.Session)) })()
+	node := raw.Session.Handlers()
+	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
+
+	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
+	returned := false
+	defer n.noteExit(h, &returned)
+	err := n.serveStream(ctx, h, st)
+	returned = true
+	status := statusOn(n.cfg.Logger, raw.Session, h.route, err)
+	status.Metadata = info.reply.pairs
+	raw.Finish(&status)
+}
+
+func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
+	ctx, span := n.tracer().StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
+	defer func() { span.End(uint32(CodeOf(err)), err) }()
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p)
+		}
+	}()
+	st.ctx = ctx
+	if h.wrapped == nil {
+		return h.stream(ctx, st)
+	}
+	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).readMetadata(), Stream: st}
+	return h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
+}
+
 // missing returns the route of a call that no handler serves: middleware sees it, if there is any.
 func (d *dispatcher) missing(h *handler) transport.Route {
 	if d.serving == nil {
-		status := (*Node)(d).status(h.route, h.missing)
+		status := statusOf(d.cfg.Logger, h.route, h.missing)
 		return transport.Route{Refuse: &status}
 	}
 	h.wrapped = d.serving
@@ -240,14 +276,6 @@ func carrierOf(v wire.PairsView) trace.Carrier {
 	}
 	return out
 }
-
-// printable keeps an error that cannot print itself, such as a nil pointer, from
-// ending the process.
-type printable struct{ err error }
-
-// maxStatus bounds the bytes of the message and the details of a STATUS; the rest
-// of wire.MaxHeader is for reply metadata.
-const maxStatus = 7 << 10
 
 // incoming is a unary call on its way through the middleware of the node that serves it.
 type incoming struct {
@@ -346,17 +374,3 @@ func serverTerminal(ctx context.Context, op *Operation) (err error) {
 	op.Response, err = h.call.Serve(ctx, request)
 	return err
 }
-
-// PanicError is the error that the server's middleware gets for a panic of a handler. The caller gets [Internal]
-// and an ID that finds the rest in the log.
-type PanicError struct {
-	// Value is what the handler panicked with.
-	Value any
-	// Stack is the stack of the goroutine.
-	Stack []byte
-}
-
-// Error returns the value and the stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
-
-func panicked(value any) error { return &PanicError{value, debug.Stack()} }

@@ -15,6 +15,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/bounds"
 	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/reqrep"
@@ -156,13 +157,13 @@ func TestATagStaysAsLongAsAnybodyAnnouncesIt(t *testing.T) {
 func TestAddTagSaysWhatIsWrong(t *testing.T) {
 	mesh := linktest.NewMesh(t)
 	var tags []string
-	for i := range discovery.MaxTags - 2 {
+	for i := range bounds.MaxTags - 2 {
 		tags = append(tags, fmt.Sprintf("n=%d", i))
 	}
 	node := mesh.Node(link.Config{Service: "orders", Tags: tags, Monitors: map[string]link.Probe{
 		"db": func(context.Context) error { return nil },
 	}})
-	for _, tag := range []string{"", "a b", "a\n", strings.Repeat("t", discovery.MaxTag+1)} {
+	for _, tag := range []string{"", "a b", "a\n", strings.Repeat("t", bounds.MaxTag+1)} {
 		err := link.HostOf(node).AddTag(tag)
 		if !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "add tag") || !strings.Contains(err.Error(), "Tag \"") {
 			t.Errorf("%q: %v", tag, err)
@@ -181,8 +182,8 @@ func TestAddTagSaysWhatIsWrong(t *testing.T) {
 	link.HostOf(node).RemoveTag(placedTag)
 	link.HostOf(node).RemoveTag(placedTag)
 	addTag(t, node, shippedTag)
-	if got := node.Status().Tags; len(got) != discovery.MaxTags || !slices.Contains(got, shippedTag) {
-		t.Errorf("%d tags, want %d: %v", len(got), discovery.MaxTags, got)
+	if got := node.Status().Tags; len(got) != bounds.MaxTags || !slices.Contains(got, shippedTag) {
+		t.Errorf("%d tags, want %d: %v", len(got), bounds.MaxTags, got)
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

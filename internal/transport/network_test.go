@@ -9,8 +9,8 @@ import (
 
 	"github.com/quic-go/quic-go/testutils/simnet"
 
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // tests use real identities; the package itself knows none
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // tests use real identities; the package itself knows none
 )
 
 const (

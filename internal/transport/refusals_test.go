@@ -13,10 +13,10 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // lines returns the lines of the log that contain all words.

@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
 // mustFail checks that err is an Error with the reason.

@@ -70,6 +70,12 @@ type Task struct {
 	Worker string
 	Cause  string
 
+	course
+	spots
+}
+
+// course is how far a task is on its way.
+type course struct {
 	state state
 	// canceled is set if Cancel was called and could not end the task at once.
 	canceled bool
@@ -94,7 +100,10 @@ type Task struct {
 	boundAt  int64
 	// vouched is when the worker last reported that it has the task.
 	vouched int64
+}
 
+// spots are where a task is in the lists of its queue.
+type spots struct {
 	// place is the link in the list of the task's tenant, key or worker, line the one in the order of age.
 	place link
 	line  link

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
+	"github.com/linkmesh/link/internal/securitytest"
 )
 
 func TestHonestSourceRenewsInVirtualTime(t *testing.T) {

@@ -1,4 +1,5 @@
-package codectest
+// Package values has the types and values that tests of codecs use.
+package values
 
 // Person is a node of a tree whose children refer to their parents.
 type Person struct {
