@@ -66,7 +66,7 @@ func use(ctx context.Context) error {
 	}
 	fmt.Println("placed:", order.ID)
 	for m := range news.Messages() {
-		fmt.Println("heard of:", m.Value.Item)
+		fmt.Println("heard of:", m.Value.Item) // or m.Gap, where messages are missing
 		break
 	}
 	_, err = pipeline.Push(ctx, node, Pack, order)

@@ -38,7 +38,7 @@ func work(node *link.Node) {
 }
 
 func main() {
-	slog.SetLogLoggerLevel(slog.LevelWarn)
+	slog.SetLogLoggerLevel(slog.LevelError)
 	ctx, stop := context.WithCancel(context.Background())
 	var workers sync.WaitGroup
 	for range 2 {
