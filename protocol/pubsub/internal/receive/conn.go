@@ -29,12 +29,15 @@ type Conn struct {
 	// reuse takes back a body that nothing refers to; nil if bodies are not reused.
 	reuse func(body []byte)
 
-	// waiting counts the frames that were not read.
+	// waiting counts the frames that were not read. If full is not zero, no more than that may wait,
+	// because there is no credit that bounds them.
 	waiting atomic.Int32
+	full    int32
 	// long counts the bytes of waiting frames that came in parts. Their credit is granted again
 	// at once.
 	long atomic.Int64
-	// shrunk is set when long has shrunk.
+	// shrunk is set when there may be room that there was not: long or, if it has a bound, waiting has
+	// shrunk, or a frame has come to the front of the inbox.
 	shrunk notify.Flag
 	// cut ends the connection, so that the member makes a new one.
 	cut func()
@@ -69,6 +72,17 @@ func (c *Conn) holds(size int) bool {
 	c.long.Add(int64(size))
 	return true
 }
+
+// popped notes that a frame is about to be read.
+func (c *Conn) popped() {
+	c.waiting.Add(-1)
+	if c.full > 0 {
+		c.shrunk.Set()
+	}
+}
+
+// takes reserves room for a frame of a connection without credit and reports whether there was any.
+func (c *Conn) takes(size int) bool { return c.waiting.Load() < c.full && c.holds(size) }
 
 // countLocked notes that a record was read.
 func (c *Conn) countLocked(rec *journal.Record) {
@@ -123,7 +137,7 @@ func (c *Conn) read(f *frames) {
 }
 
 // lender grants credit to the publisher of a stream. Its Grant returns no error.
-type lender struct{ stream *link.Stream }
+type lender struct{ stream source }
 
 func (l lender) Grant(frames, bytes int) error {
 	// A stream that has ended needs no credit. If other streams took all the credit of the

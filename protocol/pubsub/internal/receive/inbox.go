@@ -31,8 +31,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/protocol/internal/fleet"
-	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -101,8 +101,8 @@ type Inbox struct {
 	running sync.WaitGroup
 	// forgets is set if the durable name is given up when the subscription ends.
 	forgets atomic.Bool
-	// in has the frames that were received, in order for each publisher.
-	in chan *frames
+	// queue has the frames that were received.
+	queue queue
 	// turn and others are for OneOf, and nil otherwise. The member that is listened to holds
 	// turn. Members that stand by send on others.
 	turn   chan struct{}
@@ -149,7 +149,7 @@ func Open(ctx context.Context, conf Config) (*Inbox, error) {
 }
 
 func newInbox(conf Config) *Inbox {
-	b := &Inbox{conf: conf, began: time.Now(), in: make(chan *frames, lane.Frames)}
+	b := &Inbox{conf: conf, began: time.Now(), queue: queue{filled: notify.NewFlag()}}
 	switch ask := &b.conf.Ask; {
 	case ask.Durable:
 		ask.Holder = rand.Text()
@@ -295,11 +295,26 @@ func (b *Inbox) gone(m *Member) {
 	}
 }
 
-// tell queues a gap of unknown size behind what came on a connection.
+// tell queues a gap of unknown size behind what came on a connection. It waits while many frames wait.
 func (b *Inbox) tell(c *Conn, reason string) {
 	c.waiting.Add(1)
-	select {
-	case b.in <- &frames{conn: c, gap: &Gap{Reason: reason}}:
-	case <-b.ctx.Done():
+	b.queue.push(&frames{conn: c, gap: &Gap{Reason: reason}})
+	for b.queue.beyond(c) > 0 {
+		select {
+		case <-c.shrunk:
+		case <-b.ctx.Done():
+			return
+		}
+	}
+}
+
+// discard takes back the frames of a connection that are behind the first of the queue: they were not
+// received.
+func (b *Inbox) discard(c *Conn) {
+	all := b.queue.cut(c)
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].gap == nil {
+			c.Member.dropped(all[i])
+		}
 	}
 }

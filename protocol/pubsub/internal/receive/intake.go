@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -40,56 +41,20 @@ func (i intake) joined(c *Conn, a *frame.Subscribed) *Conn {
 	return c
 }
 
-// take waits for room and queues a frame, which then belongs to the subscription. If the stream
-// ends before, the frame waits on together with what is left of the stream, if there is room for
-// both. in is nil if the frame did not come on a stream.
-func (i intake) take(ctx context.Context, f *frames, in *arrivals) error {
-	c := f.conn
-	ended := in.ended()
-	outlast := func() error {
-		ended = nil
-		return in.outlast(len(f.body) + frameCost)
-	}
-	for !c.holds(len(f.body)) {
-		select {
-		case <-c.shrunk:
-		case <-ended:
-			if err := outlast(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+// put queues a frame, which then belongs to the subscription. It never waits: who calls it knows that
+// there is room.
+func (i intake) put(f *frames) {
 	i.member.received(f)
-	c.pulse.arm()
-	for {
-		var err error
-		select {
-		case i.box.in <- f:
-			return nil
-		case <-ended:
-			if err = outlast(); err == nil {
-				continue
-			}
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-i.box.ctx.Done():
-			err = context.Cause(i.box.ctx) //nolint:contextcheck // the subscription's context may end first
-		}
-		i.member.dropped(f)
-		return err
-	}
+	f.conn.pulse.arm()
+	i.box.queue.push(f)
 }
 
-// note queues a frame with the publisher's position. Without room it drops the frame, because
+// note queues a frame with the publisher's position. If many frames wait, it drops the frame, because
 // the next one has the position again.
 func (i intake) note(f *frames) {
-	i.member.received(f)
-	select {
-	case i.box.in <- f:
-	default:
-		i.member.dropped(f)
+	if i.box.queue.len() < lane.Frames {
+		i.member.received(f)
+		i.box.queue.push(f)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/linkmesh/link/protocol/internal/fleet"
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
-	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
 // attendance is how the subscription keeps a connection to each publisher.
@@ -26,8 +25,8 @@ func (b *Inbox) attendance() fleet.Config[*Member] {
 // member waited for its turn.
 var errNoTurn = errors.New("the publisher left before it was listened to")
 
-// attend connects to a publisher once, when it is its turn, and receives from it until the connection
-// ends.
+// attend connects to a publisher once, when it is its turn, and stays until the connection ends and all
+// that came on it is in the inbox.
 func (b *Inbox) attend(_ context.Context, m *Member) error {
 	if !b.takeTurn(m) {
 		return errNoTurn
@@ -109,7 +108,8 @@ func pausesAfter(err error) backoff.Backoff {
 	return pauses
 }
 
-// listen makes one connection to a publisher and receives from it until it ends.
+// listen makes one connection to a publisher and lasts as long as that does. What comes on it goes into
+// the inbox without this goroutine; see [arrivals].
 func (b *Inbox) listen(m *Member) error {
 	ask := m.ask()
 	ask.Young = ask.Durable && ask.Start != frame.StartAt && time.Since(b.began) < frame.DurableKept && !b.heardBefore(m)
@@ -144,8 +144,7 @@ func (b *Inbox) listen(m *Member) error {
 	rest, quit := context.WithCancel(b.ctx)
 	defer quit()
 	cut := func() { quit(); st.Close() }
-	lends := lender{st}
-	flow := lane.Flow{Stream: lends, Credit: credit}
+	flow := lane.Flow{Stream: lender{st}, Credit: credit}
 	c := to.joined(&Conn{Peer: st.Peer(), Foreign: outside(b.conf.Node, st.Peer()), flow: flow, cut: cut, reuse: st.Recycle}, answer)
 	say := func(v *frame.Verdict) error {
 		f, err := frame.Encode(frame.KindVerdict, v)
@@ -169,54 +168,9 @@ func (b *Inbox) listen(m *Member) error {
 	all := lane.PartsOf(b.conf.Node)
 	room := all.Of(st.Peer())
 	defer room.Release()
-	turn := lane.Turn{Parts: all, Room: room, Size: maxRecords}
-	defer turn.End()
-	// While a part waits for its turn, the pulse tells the publisher that this subscriber is not stuck.
-	turn.Waits = func() { c.inLine.Store(true); c.pulse.arm() }
-	parts := lane.Joiner{Most: maxRecords}
-	in := arrivals{stream: st, others: b.others, room: b.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer()))}
-	defer in.drop()
-	for {
-		f, err := in.next()
-		switch {
-		case err != nil:
-			return err
-		case f.Kind == frame.KindPart:
-			err := in.await(rest, &turn, &f)
-			if c.inLine.Store(false); err != nil {
-				return err
-			}
-			if err := parts.Part(f.Body); err != nil {
-				return err
-			}
-			if err := lends.Grant(1, len(f.Body)); err != nil {
-				return err
-			}
-			continue
-		case f.Kind == frame.KindLast:
-			err = to.take(ctx, &frames{conn: c, body: f.Body}, &in)
-		case f.Kind == frame.KindTopics:
-			var say frame.Published
-			if err = frame.Decode(f, frame.KindTopics, &say); err == nil {
-				err = say.Check()
-			}
-			if err == nil {
-				to.published(&say)
-			}
-		case f.Kind != frame.KindRecords:
-			// A later version of the protocol may send other kinds.
-			continue
-		case f.Credited:
-			body := parts.Whole(f.Body)
-			turn.End()
-			err = to.take(ctx, &frames{conn: c, body: body, owed: len(f.Body)}, &in)
-		default:
-			to.note(&frames{conn: c, body: f.Body})
-		}
-		if err != nil && b.ctx.Err() == nil {
-			return err
-		}
-	}
+	in := newArrivals(rest, to, c, st, lane.Turn{Parts: all, Room: room, Size: maxRecords})
+	st.Deliver(in.take, in.end)
+	return in.run(rest)
 }
 
 // leaveTime is how long a publisher has to end the stream of a subscription that ends;
@@ -239,10 +193,6 @@ func (b *Inbox) leaving(leave, cut func()) (done func()) {
 		}
 	}
 }
-
-// maxRecords bounds a frame that comes in parts: the longest record that a log takes, and
-// one frame.
-const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
 
 // begin sends the subscription on a stream and returns the publisher's answer.
 func begin(st *link.Stream, ask *frame.Subscribe) (*frame.Subscribed, error) {

@@ -52,14 +52,18 @@ func (b *Inbox) Next(d *Delivery) bool {
 
 // wait returns the next frame, which is ready to be read; nil if the subscription has ended.
 func (b *Inbox) wait() *frames {
-	select {
-	case f := <-b.in:
-		f.conn.waiting.Add(-1)
-		f.conn.reader.Reset(f.body)
-		return f
-	case <-b.ctx.Done():
-		return nil
+	for b.ctx.Err() == nil {
+		if f := b.queue.pop(); f != nil {
+			f.conn.popped()
+			f.conn.reader.Reset(f.body)
+			return f
+		}
+		select {
+		case <-b.queue.filled:
+		case <-b.ctx.Done():
+		}
 	}
+	return nil
 }
 
 // record reads the next message or gap of a frame. It returns false if there is none.

@@ -17,7 +17,15 @@ type ownSink struct {
 
 // Send implements frame.Sink.
 func (s *ownSink) Send(_ context.Context, body []byte, _ func()) error {
-	return s.in.take(s.ctx, &frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)}, nil) //nolint:contextcheck // the sink's own
+	for !s.conn.takes(len(body)) {
+		select {
+		case <-s.conn.shrunk:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx) //nolint:contextcheck // the sink's own
+		}
+	}
+	s.in.put(&frames{conn: s.conn, body: append([]byte(nil), body...), owed: len(body)})
+	return nil
 }
 
 // Note implements frame.Sink.
@@ -51,7 +59,7 @@ func (b *Inbox) listenHere(p Publisher, to intake) error {
 	sink := &ownSink{ctx: ctx, in: to}
 	return p.Attach(ctx, to.ask, sink, func(answer *frame.Subscribed, say func(v *frame.Verdict) error) (end func()) {
 		node := b.conf.Node
-		c := &Conn{cut: cancel, flow: lane.Flow{Stream: noLender{}}}
+		c := &Conn{cut: cancel, full: lane.Frames, flow: lane.Flow{Stream: noLender{}}}
 		c.Peer.Identity, c.Peer.Instance, c.Peer.Addr = node.Identity(), node.Instance(), node.Addr()
 		sink.conn = to.joined(c, answer)
 		judged := to.judging(ctx, sink.conn, say)

@@ -62,7 +62,7 @@ func (b *Inbox) Stats() Stats {
 	b.mu.Lock()
 	members := slices.Collect(b.members.All())
 	b.mu.Unlock()
-	out := Stats{Topic: b.conf.Topic, Waiting: len(b.in), Idle: b.why()}
+	out := Stats{Topic: b.conf.Topic, Waiting: b.queue.len(), Idle: b.why()}
 	for _, m := range members {
 		m.mu.Lock()
 		out.Publishers = append(out.Publishers, PublisherStats{
