@@ -1,9 +1,14 @@
 package pubsub
 
+import (
+	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
+)
+
 // Bounds and times that comments tell.
 const (
-	MaxBlock         = maxBlock
-	MaxSubscriptions = maxSubscriptions
+	MaxBlock         = serve.MaxBlock
+	MaxSubscriptions = serve.MaxSubscriptions
 	MaxWorkers       = maxWorkers
-	StuckTime        = stuckTime
+	StuckTime        = frame.StuckTime
 )

@@ -140,7 +140,7 @@ func (h *handler[T]) handle(m Message[T]) {
 		m.Ack()
 	case m.acked():
 		m.Nack(-1, cause)
-		if m.conn.member.ended() {
+		if m.conn.Member.Ended() {
 			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
 				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 		}

@@ -7,6 +7,8 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/receive"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -34,12 +36,12 @@ type Message[T any] struct {
 	Priority uint8
 	// Replayed is set if the message was published before the subscription began.
 	Replayed bool
-	realm    realm
+	realm    subject.Realm
 	// Attempt is the number of this delivery in the class AtLeastOnce, from 1.
 	Attempt int
 
 	pairs *pairs // nil if there are none
-	conn  *conn
+	conn  *receive.Conn
 }
 
 // pairs are the parts of a message that few messages have.
@@ -57,7 +59,7 @@ func (m *Message[T]) Peer() link.Peer {
 	if m.conn == nil {
 		return link.Peer{}
 	}
-	return m.conn.peer
+	return m.conn.Peer
 }
 
 // Header returns the value of a header, "" if there is none.
@@ -95,7 +97,7 @@ func (m *Message[T]) sender() (trace.Carrier, trace.Correlation) {
 	for k, v := range m.allPairs().trace.All() {
 		carrier = append(carrier, trace.Pair{Key: string(k), Value: string(v)})
 	}
-	if m.conn != nil && m.conn.foreign {
+	if m.conn != nil && m.conn.Foreign {
 		return carrier, trace.Foreign
 	}
 	return carrier, trace.Linked
@@ -107,7 +109,7 @@ func (m *Message[T]) destination() string {
 	if m.conn == nil {
 		return trace.OtherMethod
 	}
-	return m.conn.member.topic
+	return m.conn.Member.Topic
 }
 
 // Gap says which messages of a publisher are missing from a subscription, and why.
@@ -125,7 +127,7 @@ type Gap struct {
 // on a message that was answered before.
 func (m *Message[T]) Ack() {
 	if m.acked() {
-		m.conn.member.ack(m.conn, m.Seq)
+		m.conn.Member.Ack(m.conn, m.Seq)
 	}
 }
 
@@ -133,7 +135,7 @@ func (m *Message[T]) Ack() {
 // were delivered before it.
 func (m *Message[T]) AckThrough() {
 	if m.acked() {
-		m.conn.member.ackThrough(m.conn, m.Seq)
+		m.conn.Member.AckThrough(m.conn, m.Seq)
 	}
 }
 
@@ -142,7 +144,7 @@ func (m *Message[T]) AckThrough() {
 // five times goes to [DeadLetters], with up to 256 bytes of each cause.
 func (m *Message[T]) Nack(delay time.Duration, cause string) {
 	if m.acked() {
-		m.conn.member.nack(m.conn, m.Seq, delay, cause)
+		m.conn.Member.Nack(m.conn, m.Seq, delay, cause)
 	}
 }
 
@@ -150,8 +152,8 @@ func (m *Message[T]) Nack(delay time.Duration, cause string) {
 // does not count as an attempt.
 func (m *Message[T]) Release() {
 	if m.acked() {
-		m.conn.member.release(m.conn, m.Seq)
+		m.conn.Member.Release(m.conn, m.Seq)
 	}
 }
 
-func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.member.acks }
+func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.Member.Acks }

@@ -10,11 +10,14 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // Publisher publishes to a topic of the node's own service, or to a shared one.
 type Publisher[T any] struct {
-	hub   *hub
+	node  *link.Node
+	hub   *serve.Hub
 	topic Topic[T]
 	path  string
 	name  string
@@ -49,16 +52,16 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if own == "" {
 		return nil, link.Errorf(link.FailedPrecondition, "publish to %s: the node has no Config.Service, so nobody can find it to subscribe", t)
 	}
-	if t.realm.kind != shared && own != t.service {
+	if t.realm.Kind != subject.Shared && own != t.service {
 		return nil, link.Errorf(link.FailedPrecondition, "topic %s belongs to service %q, and this node serves %q", t, t.service, own)
 	}
 	h, err := hubOf(node)
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
-	h.topics.add(p.path)
-	if t.realm.kind == shared {
+	p := &Publisher[T]{node: node, hub: h, topic: t, path: t.path(), name: t.String()}
+	h.Announce(p.path)
+	if t.realm.Kind == subject.Shared {
 		if err := link.HostOf(node).AddTag(t.tag()); err != nil {
 			return nil, err
 		}
@@ -73,7 +76,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 func (p *Publisher[T]) Close() {
 	p.close.Do(func() {
 		if p.tag != "" {
-			link.HostOf(p.hub.node).RemoveTag(p.tag)
+			link.HostOf(p.node).RemoveTag(p.tag)
 		}
 	})
 }
@@ -98,7 +101,7 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	}
 	d.value = v
 	var err error
-	if d.buf, err = link.HostOf(p.hub.node).Codec().Append(d.buf[:0], &d.value); err != nil {
+	if d.buf, err = link.HostOf(p.node).Codec().Append(d.buf[:0], &d.value); err != nil {
 		// ResourceExhausted reports a limit of the codec.
 		code := link.CodeOf(err)
 		if code != link.ResourceExhausted {
@@ -126,12 +129,12 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 			return Report{}, link.Errorf(link.InvalidArgument, "header %q: names that begin with %q are link's own", h.Name, reservedHeader)
 		}
 	}
-	tracer := (*trace.Tracer)(link.HostOf(p.hub.node).Tracer())
+	tracer := (*trace.Tracer)(link.HostOf(p.node).Tracer())
 	ctx, span := tracer.StartSend(ctx, p.name)
 	for _, pair := range tracer.Inject(ctx, nil) {
 		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})
 	}
-	report, err = p.hub.append(ctx, m)
+	report, err = p.hub.Publish(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	return report, err
 }
@@ -139,19 +142,11 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 // WaitSubscribers blocks until n subscriptions match the topic. It returns an error if ctx
 // ends before.
 func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
-	w := p.hub.watch(p.path)
-	defer p.hub.unwatch(w)
-	for {
-		have := p.hub.matching(w)
-		if have >= n {
-			return nil
-		}
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, context.Cause(ctx))
-		}
+	have, err := p.hub.Await(ctx, p.path, n)
+	if err != nil {
+		return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, err)
 	}
+	return nil
 }
 
 // done keeps a draft for the next message, without references to the caller's values.
