@@ -44,7 +44,7 @@ func denying(link.Next) link.Next {
 var (
 	bulkMethod = reqrep.NewMethod[string, string]("orders", "bulk", link.Unsafe)
 	bulkTopic  = pubsub.NewTopic[string]("orders", "placed")
-	bulkStage  = pipeline.NewStage[string]("orders", "resize")
+	bulkStage  = pipeline.NewStage[string, pipeline.None]("orders", "resize")
 )
 
 // TestACallerThatIsRefusedCostsItsHeaders checks that messages of a refused caller are neither read nor decoded.
@@ -88,24 +88,24 @@ func TestACallerThatIsRefusedCostsItsHeaders(t *testing.T) { // SEC-351
 func passing(next link.Next) link.Next { return next }
 
 func TestAProducerThatIsRefusedHasNoTaskDecoded(t *testing.T) { // SEC-352
-	for name, refuse := range map[string]func(cfg *link.Config) []pipeline.PullOption{
-		"by middleware": func(cfg *link.Config) []pipeline.PullOption {
-			cfg.ServerMiddleware = []link.Middleware{denying}
-			return nil
-		},
-		"by Authorize": func(*link.Config) []pipeline.PullOption { return []pipeline.PullOption{pipeline.Authorize(notYou)} },
+	for name, tt := range map[string]struct {
+		server link.Config
+		rule   func(pipeline.Access) error
+	}{
+		"by middleware": {link.Config{ServerMiddleware: []link.Middleware{denying}}, func(pipeline.Access) error { return nil }},
+		"by Authorize":  {link.Config{}, func(a pipeline.Access) error { return notYou(a.Peer) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				counted := &counting{Codec: codec.CBOR()}
-				cfg := link.Config{Service: "orders", Codec: counted}
-				opts := refuse(&cfg)
-				srv := mesh.Node(cfg)
-				pipeline.Pull(srv, bulkStage, func(context.Context, string) error {
+				tt.server.Service, tt.server.Codec = "orders", counted
+				srv := mesh.Node(tt.server)
+				pipeline.Authorize(srv, tt.rule)
+				pipeline.Pull(srv, bulkStage, pipeline.NoResult(func(context.Context, string) error {
 					t.Error("a task was done")
 					return nil
-				}, opts...)
+				}))
 				mesh.Start(srv)
 				p, err := pipeline.NewProducer(mesh.Node(link.Config{Service: "web"}), bulkStage)
 				if err != nil {
@@ -113,7 +113,7 @@ func TestAProducerThatIsRefusedHasNoTaskDecoded(t *testing.T) { // SEC-352
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				if err := p.Push(ctx, strings.Repeat("x", 1<<20)); err == nil {
+				if _, err := p.Push(ctx, strings.Repeat("x", 1<<20)); err == nil {
 					t.Error("the push succeeded")
 				}
 				if n := counted.bytes.Load(); n != 0 {

@@ -110,35 +110,35 @@ func TestAValueThatHoldsItselfIsAnErrorInEveryPattern(t *testing.T) {
 	type person = values.Person
 	get := reqrep.NewMethod[*person, *person]("orders", "person", link.Unsafe)
 	born := pubsub.NewTopic[*person]("orders", "born")
-	greet := pipeline.NewStageResult[*person, *person]("orders", "greet")
+	greet := pipeline.NewStage[*person, *person]("orders", "greet")
 	endless := &person{Name: "parent"}
 	endless.Children = []*person{{Name: "child", Parent: endless}}
 	for _, tt := range []struct {
 		name string
 		code link.Code
-		do   func(ctx context.Context, client *link.Node, p *pubsub.Publisher[*person], q *pipeline.ProducerResult[*person, *person]) error
+		do   func(ctx context.Context, client *link.Node, p *pubsub.Publisher[*person], q *pipeline.Producer[*person, *person]) error
 	}{
-		{"request", link.InvalidArgument, func(ctx context.Context, client *link.Node, _ *pubsub.Publisher[*person], _ *pipeline.ProducerResult[*person, *person]) error {
+		{"request", link.InvalidArgument, func(ctx context.Context, client *link.Node, _ *pubsub.Publisher[*person], _ *pipeline.Producer[*person, *person]) error {
 			_, err := reqrep.Call(ctx, client, get, endless)
 			return err
 		}},
-		{"response", link.Internal, func(ctx context.Context, client *link.Node, _ *pubsub.Publisher[*person], _ *pipeline.ProducerResult[*person, *person]) error {
+		{"response", link.Internal, func(ctx context.Context, client *link.Node, _ *pubsub.Publisher[*person], _ *pipeline.Producer[*person, *person]) error {
 			_, err := reqrep.Call(ctx, client, get, nil)
 			return err
 		}},
-		{"message", link.InvalidArgument, func(ctx context.Context, _ *link.Node, p *pubsub.Publisher[*person], _ *pipeline.ProducerResult[*person, *person]) error {
+		{"message", link.InvalidArgument, func(ctx context.Context, _ *link.Node, p *pubsub.Publisher[*person], _ *pipeline.Producer[*person, *person]) error {
 			_, err := p.Publish(ctx, endless)
 			return err
 		}},
-		{"task", link.InvalidArgument, func(ctx context.Context, _ *link.Node, _ *pubsub.Publisher[*person], q *pipeline.ProducerResult[*person, *person]) error {
+		{"task", link.InvalidArgument, func(ctx context.Context, _ *link.Node, _ *pubsub.Publisher[*person], q *pipeline.Producer[*person, *person]) error {
 			_, err := q.Push(ctx, endless)
 			return err
 		}},
-		{"result", link.Unknown, func(ctx context.Context, _ *link.Node, _ *pubsub.Publisher[*person], q *pipeline.ProducerResult[*person, *person]) error {
+		{"result", link.Unknown, func(ctx context.Context, _ *link.Node, _ *pubsub.Publisher[*person], q *pipeline.Producer[*person, *person]) error {
 			_, err := q.Push(ctx, nil)
 			return err
 		}},
-		{"detail of an error", link.NotFound, func(context.Context, *link.Node, *pubsub.Publisher[*person], *pipeline.ProducerResult[*person, *person]) error {
+		{"detail of an error", link.NotFound, func(context.Context, *link.Node, *pubsub.Publisher[*person], *pipeline.Producer[*person, *person]) error {
 			return link.WithDetails(link.NotFound, endless)
 		}},
 	} {
@@ -147,14 +147,14 @@ func TestAValueThatHoldsItselfIsAnErrorInEveryPattern(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				srv := mesh.Node(link.Config{Service: "orders"})
 				reqrep.Handle(srv, get, func(context.Context, *person) (*person, error) { return endless, nil })
-				pipeline.PullResult(srv, greet, func(context.Context, *person) (*person, error) { return endless, nil })
+				pipeline.Pull(srv, greet, func(context.Context, *person) (*person, error) { return endless, nil })
 				p, err := pubsub.NewPublisher(srv, born)
 				if err != nil {
 					t.Fatal(err)
 				}
 				mesh.Start(srv)
 				client := mesh.Node(link.Config{})
-				q, err := pipeline.NewProducerResult(client, greet)
+				q, err := pipeline.NewProducer(client, greet)
 				if err != nil {
 					t.Fatal(err)
 				}

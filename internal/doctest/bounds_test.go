@@ -82,6 +82,8 @@ func rows() map[string]string {
 		"protocol/pipeline.MaxTask":                             "a task with its key",
 		"protocol/pipeline.defaultPriority":                     "key, tenant and `ID`",
 		"protocol/pipeline.leastCredit":                         "credit of a worker",
+		"protocol/pipeline.maxConcurrency":                      "handlers at a time",
+		"protocol/pipeline.maxHeaderBytes":                      "key, tenant and `ID`",
 		"protocol/pipeline.maxName":                             "key, tenant and `ID`",
 		"protocol/pipeline.mostCredit":                          "credit of a worker",
 		"protocol/pipeline/internal/frame.MaxBody":              "frame of records",

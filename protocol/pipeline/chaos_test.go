@@ -71,14 +71,14 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 			defer mu.Unlock()
 			ran[o.ID]++
 			return nil
-		}, pipeline.Slots(4), pipeline.MaxRun(20*time.Second))
+		}, pipeline.Concurrency(4), pipeline.MaxRun(20*time.Second))
 	}
 	workers := []*link.Node{hire(), hire(), hire()}
 	client := mesh.Node(link.Config{})
 	memory := producer(t, client)
 	disk := mesh.Node(link.Config{})
 	durable := producer(t, disk, pipeline.Durable(dir, pipeline.GroupCommit))
-	var futures []*pipeline.Future
+	var futures []*pipeline.Future[pipeline.None]
 	// accepted holds the IDs of the tasks that are on disk.
 	accepted := map[string]bool{}
 	next := 0
@@ -134,7 +134,7 @@ func chaos(t *testing.T, r *rand.Rand, dir string) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Hour)
 	defer cancel()
-	for _, p := range []*pipeline.Producer[order]{memory, durable} {
+	for _, p := range []*pipeline.Producer[order, pipeline.None]{memory, durable} {
 		if left, err := p.Drain(ctx); len(left) != 0 || err != nil {
 			t.Errorf("%d tasks do not end, %v: %+v", len(left), err, p.Stats())
 		}
