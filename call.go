@@ -37,8 +37,8 @@ type callKey struct{}
 
 // Call makes one unary call: it encodes in, sends it to an instance of the
 // route's service, and decodes the reply into out, a pointer. It blocks until
-// the reply is there, at most until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout.
+// the reply is there, at most until ctx ends or, if ctx has no deadline, for the timeout
+// of the topology, else of the route ([Timeout]), else for Config.CallTimeout.
 //
 // Errors: those that the handler returns, with Remote set; Unavailable if no
 // instance can be reached or one was lost during the call; DeadlineExceeded and
@@ -152,7 +152,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 	if err := c.search.Find(n.router, ask); err != nil {
 		return routed(err)
 	}
-	if !isName(c.Route.Name) || c.Route.Level > ReadOnly {
+	if !isName(c.Route.Name) || c.Route.Level > ReadOnly || uint64(c.Route.Timeout) > uint64(maxTimeout) {
 		return c.Route.Validate()
 	}
 	if c.config.sized && (c.config.size < 1 || c.config.size > maxMessageCap) {
@@ -174,7 +174,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 func (c *call) ask() *router.Ask {
 	ask := &c.config.ask
 	ask.Service, ask.Name, ask.Kind, ask.Number = c.Route.Service, c.Route.Name, c.Route.Kind.String(), uint64(c.Route.Kind)
-	ask.Level, ask.Keyed = router.Level(c.Route.Level), c.config.key != ""
+	ask.Level, ask.Keyed, ask.Timeout = router.Level(c.Route.Level), c.config.key != "", c.Route.Timeout
 	return ask
 }
 
