@@ -3,7 +3,7 @@ package pubsub
 // Bounds and times that comments tell.
 const (
 	MaxBlock         = maxBlock
+	MaxConcurrency   = maxConcurrency
 	MaxSubscriptions = maxSubscriptions
-	MaxWorkers       = maxWorkers
 	StuckTime        = stuckTime
 )

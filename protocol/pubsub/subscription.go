@@ -167,7 +167,7 @@ func (s *Subscription[T]) yield(f *frames, yield func(Message[T]) bool) bool {
 		// The message is built inline, which saves a copy.
 		m := Message[T]{
 			Value: s.value, Publisher: c.member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
-			Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
+			Priority: priorityOf(rec.Priority), Attempt: rec.Attempt, Replayed: rec.Seq < c.live, conn: c,
 		}
 		s.value = none
 		m.realm, m.Topic = realmOf(rec.Topic)

@@ -49,8 +49,8 @@ type subscribe struct {
 	Young bool `cbor:"22,keyasint,omitempty"`
 }
 
-// maxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns and 1024 keys of maximum length,
-// 4096 ranges of messages to deliver again, and the other fields. A peer that may not
+// maxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns of maximum length, 1024 keys of
+// 128 KiB, 4096 ranges of messages to deliver again, and the other fields. A peer that may not
 // subscribe cannot make a publisher look at more than that.
 const maxSubscribe = 240 << 10
 
