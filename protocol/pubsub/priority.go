@@ -13,9 +13,16 @@ const (
 // wire, and the least number that is read as it. Each number is in the lane that [Priority]
 // says: 192 and above is high, below 64 is low.
 var priorities = [maxPriority + 1]struct{ number, least uint8 }{ //nolint:gochecknoglobals // a constant
-	{16, 1}, {32, 24}, {48, 40},
-	{96, 64}, {journal.DefaultPriority, 112}, {144, 136}, {160, 152},
-	{200, 192}, {216, 208}, {232, 224},
+	{16, 1},
+	{32, 24},
+	{48, 40},
+	{96, 64},
+	{journal.DefaultPriority, 112},
+	{144, 136},
+	{160, 152},
+	{200, 192},
+	{216, 208},
+	{232, 224},
 }
 
 // priorityOf returns the priority that a number stands for. Peers may send any number.
