@@ -38,7 +38,7 @@ type Access struct {
 	Peer  link.Peer
 	Verb  Verb
 	Topic string
-	// Group is the group that a subscription (Read) wants to join, "" if none. A message
+	// Group is the group that a subscription (CanRead) wants to join, "" if none. A message
 	// that goes to one member does not go to the others, whatever services they belong to.
 	Group string
 	// Block is how long publishers of the node would wait for the subscription, for each

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/linkmesh/link/internal/foreign"
@@ -11,23 +12,32 @@ import (
 type DeadLetter struct {
 	// Seq is the number of the message when it was first published.
 	Seq uint64
-	// Published is when it was first published, by the publisher's clock.
+	// Published is when it was first published, and Time when it was given up, by the
+	// publisher's clock.
 	Published time.Time
+	Time      time.Time
 	// Reason is "too many deliveries" or "expired".
 	Reason string
 	// Group is the group that gave the message up, "" if it was not a group.
 	Group string
-	// History holds the last 16 deliveries, oldest first.
+	// Attempts is how many attempts History holds. Cause says why the last of them failed:
+	// its own Cause or, if it has none, its Outcome.
+	Attempts int
+	Cause    string
+	// History holds the last 16 attempts, oldest first.
 	History []Attempt
 }
 
-// Attempt is one delivery that failed.
+// Attempt is one delivery that did not end with an ack.
 type Attempt struct {
-	Sent  time.Time
+	// Began is when the message was sent to the subscriber.
+	Began time.Time
 	Ended time.Time
-	// Outcome is "nacked", "lease ended" or "disconnected".
+	// Outcome is "nacked", "lease ended" or "disconnected". A delivery that was ended by a
+	// lost connection alone does not count toward the five after which a message is given up.
 	Outcome string
-	// Cause is the text of the handler's error, or the cause given to Nack.
+	// Cause is the text of the error that the handler returned or Nack was given, up to 256
+	// bytes.
 	Cause string
 }
 
@@ -42,9 +52,15 @@ func (m *Message[T]) DeadLetter() *DeadLetter {
 	if err := frame.Unmarshal(text, &w); err != nil {
 		return nil
 	}
-	d := &DeadLetter{Seq: w.Seq, Published: time.UnixMicro(w.Published), Reason: foreign.Text(w.Reason), Group: foreign.Text(w.Group)}
+	d := &DeadLetter{
+		Seq: w.Seq, Published: time.UnixMicro(w.Published), Time: m.Time, Reason: foreign.Text(w.Reason), Group: foreign.Text(w.Group),
+		Attempts: len(w.History),
+	}
 	for _, a := range w.History {
 		d.History = append(d.History, Attempt{time.UnixMicro(a.Sent), time.UnixMicro(a.Ended), foreign.Text(a.Outcome), foreign.Text(a.Cause)})
+	}
+	if n := len(d.History); n > 0 {
+		d.Cause = cmp.Or(d.History[n-1].Cause, d.History[n-1].Outcome)
 	}
 	return d
 }

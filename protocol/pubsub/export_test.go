@@ -9,6 +9,6 @@ import (
 const (
 	MaxBlock         = serve.MaxBlock
 	MaxSubscriptions = serve.MaxSubscriptions
-	MaxWorkers       = maxWorkers
+	MaxConcurrency   = maxConcurrency
 	StuckTime        = frame.StuckTime
 )

@@ -30,9 +30,10 @@ type Message[T any] struct {
 	Publisher string
 	// Seq is the publisher's number of the message, from 1. Feed is its number in the feed,
 	// 0 if the publisher gave none.
-	Seq      uint64
-	Feed     uint64
-	Time     time.Time
+	Seq  uint64
+	Feed uint64
+	Time time.Time
+	// Priority is from 0 to 9; see [Priority].
 	Priority uint8
 	// Replayed is set if the message was published before the subscription began.
 	Replayed bool
@@ -139,21 +140,25 @@ func (m *Message[T]) AckThrough() {
 	}
 }
 
-// Nack reports that handling the message failed. It is delivered again after delay or, if
-// that is negative, after the next of 1 s, 5 s, 30 s and 2 min. A message that has failed
-// five times goes to [DeadLetters], with up to 256 bytes of each cause.
-func (m *Message[T]) Nack(delay time.Duration, cause string) {
+// Nack reports that the message was not handled. The error means what it means when a
+// handler of [SubscribeFunc] returns it: [Retry] and [Release] say when the message is
+// delivered again, and after any other error, or nil, it is delivered again after the next
+// of 1 s, 5 s, 30 s and 2 min. A message that has failed five times goes to [DeadLetters],
+// with up to 256 bytes of each cause. Nack has no effect in classes without acks, or on a
+// message that was answered before.
+func (m *Message[T]) Nack(err error) {
 	if m.acked() {
-		m.conn.Member.Nack(m.conn, m.Seq, delay, cause)
+		m.giveBack(failureOf(err))
 	}
 }
 
-// Release gives the message back unhandled, to be delivered again at once. The delivery
-// does not count as an attempt.
-func (m *Message[T]) Release() {
-	if m.acked() {
+// giveBack answers a message of a class with acks that was not handled.
+func (m *Message[T]) giveBack(f failure) {
+	if f.release {
 		m.conn.Member.Release(m.conn, m.Seq)
+		return
 	}
+	m.conn.Member.Nack(m.conn, m.Seq, f.delay, f.cause)
 }
 
 func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.Member.Acks }

@@ -38,11 +38,11 @@ type settings struct {
 	calls  []link.CallOption
 	anyOne bool
 	// classed means that a class was given.
-	classed bool
-	workers int
-	onGap   func(publisher string, gap Gap)
-	marks   map[string]journal.Position
-	err     error // why an option is invalid
+	classed     bool
+	concurrency int
+	onGap       func(publisher string, gap Gap)
+	marks       map[string]journal.Position
+	err         error // why an option is invalid
 }
 
 // settle chooses the class of a subscription that was given none.
@@ -73,8 +73,8 @@ func (s *settings) check() error {
 	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
 		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)
 	}
-	if s.workers < 0 || s.workers > maxWorkers {
-		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to %d", s.workers, maxWorkers)
+	if s.concurrency < 0 || s.concurrency > maxConcurrency {
+		return link.Errorf(link.InvalidArgument, "subscribe: Concurrency is %d, want 0 to %d", s.concurrency, maxConcurrency)
 	}
 	return s.checkAnyOne()
 }
@@ -100,7 +100,8 @@ func DropNewest() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Overflow = uint8(journal.DropNewest) })
 }
 
-// Keys restricts the subscription to messages with one of keys.
+// Keys restricts the subscription to messages with one of keys: at most 1024, of 255 bytes
+// each and 128 KiB together.
 func Keys(keys ...string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Keys = append(s.ask.Keys, keys...) })
 }

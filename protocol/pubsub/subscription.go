@@ -92,7 +92,7 @@ func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
 			// The message is built inline, which saves a copy.
 			m := Message[T]{
 				Value: s.value, Publisher: d.Conn.Member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
-				Priority: rec.Priority, Attempt: rec.Attempt, Replayed: rec.Seq < d.Conn.Live, conn: d.Conn,
+				Priority: priorityOf(rec.Priority), Attempt: rec.Attempt, Replayed: rec.Seq < d.Conn.Live, conn: d.Conn,
 			}
 			s.value = none
 			m.realm, m.Topic = subject.RealmOf(rec.Topic)

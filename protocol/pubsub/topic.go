@@ -41,7 +41,8 @@ func BroadcastTopic[T any](service string) Topic[T] {
 
 // DeadLetters returns the topic of the messages that publishers of t have given up because
 // an AtLeastOnce subscription failed to handle them too often, or because they expired after
-// a failed delivery. [Message.DeadLetter] returns why and how often. Dead letters stay in the publisher's log as other messages do.
+// a failed delivery. [Message.DeadLetter] returns why and how often. Dead letters stay in
+// the publisher's log as other messages do.
 func DeadLetters[T any](t Topic[T]) Topic[T] {
 	t.realm.Dead = true
 	return t

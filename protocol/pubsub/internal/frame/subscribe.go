@@ -48,8 +48,8 @@ type Subscribe struct {
 	Young bool `cbor:"22,keyasint,omitempty"`
 }
 
-// MaxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns and 1024 keys of maximum length,
-// 4096 ranges of messages to deliver again, and the other fields. A peer that may not
+// MaxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns of maximum length, 1024 keys of
+// 128 KiB, 4096 ranges of messages to deliver again, and the other fields. A peer that may not
 // subscribe cannot make a publisher look at more than that.
 const MaxSubscribe = 240 << 10
 
