@@ -9,7 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pubsub"
@@ -107,7 +107,7 @@ func TestLimitsOfTheCodecAreInConfig(t *testing.T) {
 // TestAValueThatHoldsItselfIsAnErrorInEveryPattern sends a cyclic value, whose encoding would end the process, and
 // expects an error.
 func TestAValueThatHoldsItselfIsAnErrorInEveryPattern(t *testing.T) {
-	type person = values.Person
+	type person = codecvalues.Person
 	get := reqrep.NewMethod[*person, *person]("orders", "person", link.Unsafe)
 	born := pubsub.NewTopic[*person]("orders", "born")
 	greet := pipeline.NewStage[*person, *person]("orders", "greet")

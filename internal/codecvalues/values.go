@@ -1,4 +1,4 @@
-package values
+package codecvalues
 
 import (
 	"net/netip"

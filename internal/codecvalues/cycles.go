@@ -1,5 +1,5 @@
-// Package values has the types and values that tests of codecs use.
-package values
+// Package codecvalues has the types and values that tests of codecs use.
+package codecvalues
 
 // Person is a node of a tree whose children refer to their parents.
 type Person struct {
