@@ -75,8 +75,8 @@ func PullBatch[T, R any](node *link.Node, s Stage[T, R], f func(ctx context.Cont
 		places := make([]int, 0, len(ctxs))
 		for i, ctx := range ctxs {
 			item := &Item[T, R]{Task: &ctx.info, ctx: ctx}
-			if err := link.HostOf(node).Codec().Decode(bodies[i].Payload, &item.Value); err != nil {
-				out[i] = outcomeOf(nil, Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", item.Value, err)))
+			if err := item.decode(w, bodies[i].Payload); err != nil {
+				out[i] = outcomeOf(nil, err)
 				continue
 			}
 			items, places = append(items, item), append(places, i)
@@ -90,6 +90,19 @@ func PullBatch[T, R any](node *link.Node, s Stage[T, R], f func(ctx context.Cont
 		}
 	}
 	return w.start(f != nil)
+}
+
+// decode decodes the task. A type may decode itself with user code, which may panic: then only this task has failed.
+func (i *Item[T, R]) decode(w *Worker, payload []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = w.panicked(p)
+		}
+	}()
+	if err := link.HostOf(w.node).Codec().Decode(payload, &i.Value); err != nil {
+		return Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", i.Value, err))
+	}
+	return nil
 }
 
 // batchContext is the base of a batch's context. It belongs to no single task, and extends all of them.

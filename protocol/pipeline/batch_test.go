@@ -83,3 +83,48 @@ func TestEachTaskOfABatchHasItsOwnAnswer(t *testing.T) {
 		})
 	}
 }
+
+// grenade is a task that panics when it is decoded, if it is live.
+type grenade struct{ live bool }
+
+func (g grenade) MarshalText() ([]byte, error) {
+	if g.live {
+		return []byte("live"), nil
+	}
+	return []byte("spent"), nil
+}
+
+func (g *grenade) UnmarshalText(text []byte) error {
+	if string(text) == "live" {
+		panic("boom") //nolint:forbidigo // what is tested
+	}
+	return nil
+}
+
+// TestATaskThatPanicsWhenItIsDecodedHarmsNoOtherOfItsBatch checks that the user's code for decoding, too, cannot end a worker.
+func TestATaskThatPanicsWhenItIsDecodedHarmsNoOtherOfItsBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		stage := pipeline.NewStage[grenade, pipeline.None]("store", "grenades")
+		node := mesh.Node(link.Config{Service: "store"})
+		pipeline.PullBatch(node, stage, func(context.Context, []*pipeline.Item[grenade, pipeline.None]) error { return nil }, pipeline.Batch(2, time.Second))
+		mesh.Start(node)
+		p, err := pipeline.NewProducer(mesh.Node(link.Config{}), stage, pipeline.Attempts(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		futures, err := p.EnqueueAll(t.Context(), []grenade{{live: true}, {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := futures[0].Wait(t.Context()); err == nil || !strings.Contains(futures[0].Outcome().Cause, "boom") {
+			t.Errorf("the live one: %v, %+v", err, futures[0].Outcome())
+		}
+		if _, err := futures[1].Wait(t.Context()); err != nil {
+			t.Errorf("the spent one: %v", err)
+		}
+		if _, err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
