@@ -17,7 +17,7 @@ import (
 // that writes.
 const (
 	benchmark = "^BenchmarkCall64B1$"
-	calls     = "30000x"
+	calls     = "200000x"
 	first     = "github.com/linkmesh/link/protocol/reqrep.Call["
 	module    = "github.com/linkmesh/link"
 	beyond    = "github.com/quic-go/quic-go."
