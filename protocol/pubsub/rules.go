@@ -9,8 +9,8 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
 )
 
-// rules are shared by the publishers and subscriptions of a node. They are what [serve.Rules] and
-// [receive.Home] ask.
+// rules are shared by the publishers and subscriptions of a node. They are what a hub asks as
+// [serve.Rules].
 type rules struct {
 	// allow is the rule of Authorize, and takes the same for messages; both are nil without one.
 	allow atomic.Pointer[func(Access) error]
@@ -81,11 +81,8 @@ func (r *rules) mayInspect(peer link.Peer) error {
 // MostBlock implements serve.Rules.
 func (r *rules) MostBlock() time.Duration { return time.Duration(r.block.Load()) }
 
-// Rule implements receive.Home.
-func (r *rules) Rule() *receive.Rule { return r.takes.Load() }
-
-// Own implements receive.Home.
-func (r *rules) Own() receive.Publisher {
+// own returns the hub as subscriptions of its node see it; nil until the node publishes.
+func (r *rules) own() receive.Publisher {
 	// A nil hub in the interface would not be nil.
 	if h := r.hub.Load(); h != nil {
 		return h

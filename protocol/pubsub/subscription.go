@@ -18,7 +18,7 @@ type Subscription[T any] struct {
 	node  *link.Node
 	name  string // the topic's, for logs
 	want  settings
-	ctx   context.Context //nolint:containedctx // that of box, which ends with the subscription
+	ctx   context.Context //nolint:containedctx // it is the inbox's, and ends the subscription
 	codec codec.Codec
 	// running waits for a handler.
 	running sync.WaitGroup
@@ -62,7 +62,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	box, err := receive.Open(ctx, receive.Config{
 		Node: node, Topic: s.name, Ask: s.want.ask, OneOf: s.want.anyOne, Marks: s.want.marks,
 		Service: t.service, Tag: t.tag(), Route: t.route, Calls: s.want.calls,
-		Home: r, Shared: r.received,
+		Rule: &r.takes, Own: r.own, Shared: r.received,
 	})
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ type arrivals struct {
 	// nothing more arrives, and live ends then, or when run is to end.
 	wake notify.Flag
 	over chan struct{}
-	live context.Context //nolint:containedctx // that of run, which ends with the stream
+	live context.Context //nolint:containedctx // it is the one of run, and ends with the stream
 	die  context.CancelFunc
 
 	mu sync.Mutex // guards the fields below

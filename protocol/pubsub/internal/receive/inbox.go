@@ -8,8 +8,8 @@
 // ([Inbox.Next]). A [Member] is one publisher: it knows how far the subscription has come there,
 // and what was not acked. A [Conn] is its connection while that lasts.
 //
-// The package knows nothing of types, of the log of a publisher, or of the rules by which a user
-// takes messages: it asks [Home].
+// The package knows nothing of types, of the log of a publisher, or of how a user decides whose
+// messages are taken: it asks a [Rule].
 //
 // # Guarantees
 //
@@ -63,19 +63,13 @@ type Config struct {
 	Route func(service string) link.Route
 	Calls []link.CallOption
 
-	Home Home
+	// Rule is the rule that decides whose messages are taken; nil inside if all are. Decisions are
+	// remembered until it changes.
+	Rule *atomic.Pointer[Rule]
+	// Own returns the publisher of the node itself; nil if it publishes nothing.
+	Own func() Publisher
 	// Shared is what all subscriptions of the node share.
 	Shared *Shared
-}
-
-// Home is what a subscription needs of the node that it is on. Its methods are called by many
-// goroutines.
-type Home interface {
-	// Rule returns the rule that decides whose messages are taken; nil if all are. Decisions are
-	// remembered until it returns another one.
-	Rule() *Rule
-	// Own returns the publisher of the node itself; nil if it publishes nothing.
-	Own() Publisher
 }
 
 // Rule reports whether a message of a peer is taken, by the path of its topic in the publisher's log.

@@ -115,7 +115,7 @@ func (b *Inbox) listen(m *Member) error {
 	ask.Young = ask.Durable && ask.Start != frame.StartAt && time.Since(b.began) < frame.DurableKept && !b.heardBefore(m)
 	to := intake{box: b, member: m, ask: ask, switched: b.switchTo(m, ask)}
 	if m.ID == b.conf.Node.Instance() {
-		if p := b.conf.Home.Own(); p != nil {
+		if p := b.conf.Own(); p != nil {
 			return b.listenHere(p, to)
 		}
 	}

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/linkmesh/link/protocol/internal/lane"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
@@ -19,7 +20,7 @@ type Loose struct {
 // has ended: Next returns false when it has returned what Fill has put in.
 func NewLoose(pattern string) *Loose {
 	ask := frame.Subscribe{Patterns: []string{pattern}, Class: uint8(journal.Reliable)}
-	b := newInbox(Config{Ask: ask, Home: nobody{}})
+	b := newInbox(Config{Ask: ask, Rule: new(atomic.Pointer[Rule])})
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	b.cancel(nil)
 	m := newMember("feed", "feed-1", &ask, false)
@@ -35,12 +36,3 @@ func (l *Loose) Fill(body []byte, reuse func(body []byte)) {
 	l.only = frames{conn: l.conn, body: body}
 	l.reading = &l.only
 }
-
-// nobody is the home of a loose inbox.
-type nobody struct{}
-
-// Rule implements Home.
-func (nobody) Rule() *Rule { return nil }
-
-// Own implements Home.
-func (nobody) Own() Publisher { return nil }

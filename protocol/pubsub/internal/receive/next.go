@@ -29,24 +29,28 @@ type Gap struct {
 // Next waits for the next message or gap, and writes it to d. It returns false if the subscription
 // has ended.
 func (b *Inbox) Next(d *Delivery) bool {
+	// This much is inlined, because it is all that most messages need.
+	return b.reading != nil && b.record(b.reading, d) || b.turnOver(d)
+}
+
+// turnOver goes on with the next frame.
+func (b *Inbox) turnOver(d *Delivery) bool {
 	for {
-		if b.reading == nil {
-			f := b.wait()
-			if f == nil {
-				return false
-			}
-			if f.gap != nil {
-				d.Conn, d.Gap = f.conn, f.gap
-				return true
-			}
-			b.reading = f
+		if f := b.reading; f != nil {
+			b.reading = nil
+			f.conn.read(f)
 		}
-		if b.record(b.reading, d) {
+		f := b.wait()
+		if f == nil {
+			return false
+		}
+		if f.gap != nil {
+			d.Conn, d.Gap = f.conn, f.gap
 			return true
 		}
-		f := b.reading
-		b.reading = nil
-		f.conn.read(f)
+		if b.reading = f; b.record(f, d) {
+			return true
+		}
 	}
 }
 
@@ -89,7 +93,7 @@ func (b *Inbox) record(f *frames, d *Delivery) bool {
 		switch {
 		case rec.Kind == journal.KindGap:
 			d.Gap = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
-		case !c.Member.mayWrite(b.conf.Home.Rule(), c, rec.Topic):
+		case !c.Member.mayWrite(b.conf.Rule.Load(), c, rec.Topic):
 			c.Member.Ack(c, rec.Seq)
 			d.Gap = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
 		case rec.Headers.Len()+rec.Trace.Len() > 0:
