@@ -7,40 +7,40 @@ import (
 
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
-	"github.com/linkmesh/link/internal/wire"
 )
 
-// attempt is one try of a call at one instance.
-type attempt struct {
-	target  router.Target
-	headers wire.Headers
-	reply   transport.Reply
-	// number counts the attempts of the call, from 1.
-	number int
-	start  time.Time
-}
-
-// try sends the call to one instance. It reports whether the call is
-// settled, by a reply or by an error that another attempt must not follow.
-func (c *call) try(ctx context.Context, t router.Target) (settled bool, err error) {
-	a := &c.attempt
+// begin counts an attempt at an instance, and names the route for it. A non-nil error settles the call: the message is too
+// large for one side.
+func (c *call) begin(ctx context.Context, t router.Target) error {
 	if err := c.fit(ctx, t); err != nil {
-		return true, err
+		return err
 	}
+	a := &c.attempt
 	a.target, a.number, a.start = t, c.search.Start(t), c.search.Now()
 	a.headers.Attempt = uint64(a.number - 1)
 	c.span.Attempt(a.number, t.ID())
-	var mover transport.Mover
+	return nil
+}
+
+// mover returns what lets the attempt leave an instance in doubt, nil if the call must not run twice.
+func (c *call) mover() transport.Mover {
 	if c.config.ask.Level == router.ReadOnly {
-		mover = &c.search
+		return &c.search
 	}
-	if err := t.Session.CallMovable(ctx, a.start, c.search.Deadline(), &a.headers, c.data, mover, &a.reply); err != nil {
+	return nil
+}
+
+// end takes in how the attempt ended. It reports whether the call is settled, by a reply or by an error that another
+// attempt must not follow.
+func (c *call) end(ctx context.Context, err error) (settled bool, failure error) {
+	if err != nil {
 		return c.broken(ctx, err)
 	}
+	a := &c.attempt
 	defer a.reply.Release()
 	c.record()
 	if a.reply.Status.Code == 0 {
-		return c.search.Done(ctx, t, &router.Outcome{Start: a.start, End: a.reply.At, Reply: &a.reply.Status}), c.decode()
+		return c.search.Done(ctx, a.target, &router.Outcome{Start: a.start, End: a.reply.At, Reply: &a.reply.Status}), c.decode()
 	}
 	return c.refused(ctx)
 }
@@ -156,10 +156,6 @@ func (c *call) fitLarge(t router.Target, r transport.PeerRoute, own int) error {
 		return c.tooLarge(int(theirs), whose, of)
 	}
 	return nil
-}
-
-func (c *call) tooLarge(limit int, whose, more string) error {
-	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", c.size, whose, limit, more)
 }
 
 // routesWait is how long the first call on a connection waits to learn the message limit of its route, if some route

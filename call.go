@@ -33,36 +33,17 @@ type call struct {
 	inline [4]wire.Pair
 }
 
-type callKey struct{}
-
-// Call makes one unary call: it encodes in, sends it to an instance of the
-// route's service, and decodes the reply into out, a pointer. It blocks until
-// the reply is there, at most until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout.
-//
-// Errors: those that the handler returns, with Remote set; Unavailable if no
-// instance can be reached or one was lost during the call; DeadlineExceeded and
-// Canceled, with the cause of ctx; Unimplemented if the service has no such
-// route; ResourceExhausted if a message is larger than either side allows.
-func (h Host) Call(ctx context.Context, r Route, in, out any, opts ...CallOption) error {
-	n := h.node
-	var err error
-	if len(n.cfg.ClientMiddleware) == 0 {
-		c, _ := calls.Get().(*call)
-		c.init(r, in, out, opts)
-		err = n.call(ctx, c)
-		c.recycle()
-	} else {
-		// Middleware may keep the operation, so it is not recycled.
-		c := &call{}
-		c.init(r, in, out, opts)
-		err = n.invoke(context.WithValue(ctx, callKey{}, c), &c.Operation)
-	}
-	if err != nil {
-		return failed("call "+r.String(), err)
-	}
-	return nil
+// attempt is one try of a call at one instance.
+type attempt struct {
+	target  router.Target
+	headers wire.Headers
+	reply   transport.Reply
+	// number counts the attempts of the call, from 1.
+	number int
+	start  time.Time
 }
+
+type callKey struct{}
 
 // calls recycles call values, which are large and short-lived. It is
 // only a cache, so it may be global.
@@ -97,20 +78,6 @@ func (c *call) giveBack() {
 	c.data = nil
 }
 
-// callTerminal is the innermost handler of the client's middleware. Each time it
-// is called it makes a call of its own from the operation as it is then: next may
-// run twice, and may still run after the outer handler has returned.
-func (n *Node) callTerminal(ctx context.Context, op *Operation) error {
-	c, err := callOf(ctx, op)
-	if err != nil {
-		return err
-	}
-	err = n.call(ctx, c)
-	op.Peer, op.Attempt = c.Peer, c.search.Attempts()
-	c.giveBack()
-	return err
-}
-
 // callOf returns a new call made from op, with the options of the caller.
 func callOf(ctx context.Context, op *Operation) (*call, error) {
 	given, ok := ctx.Value(callKey{}).(*call)
@@ -122,29 +89,6 @@ func callOf(ctx context.Context, op *Operation) (*call, error) {
 	return c, nil
 }
 
-func (n *Node) call(ctx context.Context, c *call) error {
-	if err := n.prepare(ctx, c); err != nil {
-		return err
-	}
-	if n.tracer().Enabled() {
-		ctx, c.span = n.tracer().StartClient(ctx, c.Route.String())
-	}
-	c.describe(ctx)
-	if c.config.key != "" {
-		c.attempt.headers.Idempotency = []byte(c.config.key)
-	}
-	err := c.encode()
-	if err == nil {
-		n.mirrors.send(c)
-		err = c.fault(ctx)
-	}
-	if err == nil {
-		err = c.run(ctx)
-	}
-	c.span.End(uint32(CodeOf(err)), err)
-	return err
-}
-
 // prepare checks the call, finds its service and chooses where it may go.
 func (n *Node) prepare(ctx context.Context, c *call) error {
 	c.node = n
@@ -152,7 +96,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 	if err := c.search.Find(n.router, ask); err != nil {
 		return routed(err)
 	}
-	if !isName(c.Route.Name) || c.Route.Level > ReadOnly {
+	if !isName(c.Route.Name) || c.Route.Level > ReadOnly || uint64(c.Route.Timeout) > uint64(maxTimeout) {
 		return c.Route.Validate()
 	}
 	if c.config.sized && (c.config.size < 1 || c.config.size > maxMessageCap) {
@@ -174,7 +118,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 func (c *call) ask() *router.Ask {
 	ask := &c.config.ask
 	ask.Service, ask.Name, ask.Kind, ask.Number = c.Route.Service, c.Route.Name, c.Route.Kind.String(), uint64(c.Route.Kind)
-	ask.Level, ask.Keyed = router.Level(c.Route.Level), c.config.key != ""
+	ask.Level, ask.Keyed, ask.Timeout = router.Level(c.Route.Level), c.config.key != "", c.Route.Timeout
 	return ask
 }
 
@@ -233,22 +177,6 @@ func (c *call) encode() error {
 	return nil
 }
 
-// run makes attempts until one settles the call.
-func (c *call) run(ctx context.Context) error {
-	c.search.Earn()
-	for {
-		t, err := c.search.Next(ctx, c.class())
-		if err != nil {
-			return routed(err)
-		}
-		settled, err := c.try(ctx, t)
-		if settled {
-			return err
-		}
-		c.search.Failed(uint32(CodeOf(err)), err)
-	}
-}
-
 func (c *call) class() transport.Class {
 	if c.size > transport.LeasedMessage {
 		return transport.ClassBulk
@@ -276,4 +204,8 @@ func (c *call) fault(ctx context.Context) error {
 		return Errorf(Code(code), "a fault that the topology of %s injected", c.Route.Service)
 	}
 	return nil
+}
+
+func (c *call) tooLarge(limit int, whose, more string) error {
+	return Errorf(ResourceExhausted, "request of %d bytes exceeds %s of %d bytes%s", c.size, whose, limit, more)
 }

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -95,7 +93,8 @@ type Config struct {
 	Tracer *tracing.Tracer
 	// Client and Server wrap every operation, the first outermost.
 	ClientMiddleware, ServerMiddleware []Middleware
-	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
+	// CallTimeout bounds calls for which neither the context, nor the topology, nor the
+	// method ([Timeout]) sets a time. Zero means 10 s.
 	CallTimeout time.Duration
 	// DrainTimeout is how long Run waits, when its context ends, for work in flight:
 	// calls, messages for subscribers, queued tasks, and the functions of [Node.OnDrain].
@@ -117,56 +116,6 @@ const (
 	defaultDrainTimeout = 30 * time.Second
 	clientService       = "client"
 )
-
-// resolve returns cfg with defaults in place of zero values, except for what
-// needs I/O or the environment.
-func resolve(cfg Config) (Config, error) {
-	var environ []string
-	if cfg.LookupEnv == nil {
-		cfg.LookupEnv, environ = os.LookupEnv, os.Environ()
-	}
-	if cfg.Namespace == "" && cfg.Identity != nil {
-		cfg.Namespace = cfg.Identity.ID().Namespace()
-	}
-	if err := cfg.fromEnvironment(); err != nil {
-		return cfg, err
-	}
-	if cfg.Namespace == "" {
-		cfg.Namespace = discovery.DefaultNamespace
-	}
-	if err := cfg.validateInstance(); err != nil {
-		return cfg, err
-	}
-	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
-		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
-	}
-	if err := cfg.Limits.validate(); err != nil {
-		return cfg, err
-	}
-	if err := cfg.validateAdvertise(); err != nil {
-		return cfg, err
-	}
-	cfg.Tags = slices.Clone(cfg.Tags)
-	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
-	cfg.AllowRedirect = slices.Clone(cfg.AllowRedirect)
-	if err := cfg.resolveCodec(); err != nil {
-		return cfg, err
-	}
-	if cfg.Tracer == nil {
-		cfg.Tracer = tracing.New(tracing.Config{})
-	}
-	if cfg.CallTimeout == 0 {
-		cfg.CallTimeout = defaultCallTimeout
-	}
-	if cfg.DrainTimeout == 0 {
-		cfg.DrainTimeout = defaultDrainTimeout
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	cfg.warnOfMisspelled(environ)
-	return cfg, nil
-}
 
 // resolveCodec makes the codec with the bounds in Limits, unless Codec is set.
 func (cfg *Config) resolveCodec() error {
@@ -317,3 +266,15 @@ func reachable(addrs []net.Addr) string {
 // run decides at once whether the node has the tag. After that two runs in a row must
 // disagree with the tag before it appears or goes, so that one hiccup moves no traffic.
 type Probe func(ctx context.Context) error
+
+// unmapped returns networks with IPv4-mapped IPv6 networks as IPv4, the form in which addresses are compared.
+func unmapped(nets []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(nets))
+	for _, p := range nets {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		out = append(out, p.Masked())
+	}
+	return out
+}

@@ -13,9 +13,9 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func unwell(context.Context) error { return errDown }

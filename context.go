@@ -4,26 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
-)
-
-// The causes with which the context of a handler ends, as returned by context.Cause.
-var (
-	// ErrCallerGone means that the caller canceled, or that its connection ended.
-	// If its process ended, the cause is also ErrProcessGone.
-	ErrCallerGone = errors.New("the caller is gone")
-	// ErrDeadline means that the deadline that the caller sent, or
-	// Limits.MaxCallTime, has passed.
-	ErrDeadline = errors.New("the call is out of time")
-	// ErrDraining means that the time for the drain of the node is over.
-	ErrDraining = errors.New("the node drains")
-	// ErrFinished means that the handler has returned. What outlives a handler must
-	// not use its context.
-	ErrFinished = errors.New("the handler has returned")
 )
 
 // callInfo is what the functions of this package read from the context of a
@@ -69,6 +55,15 @@ func RouteOf(ctx context.Context) Route {
 	return Route{}
 }
 
+// Caller returns the peer that called, if ctx is the context of a handler;
+// otherwise the zero Peer.
+func Caller(ctx context.Context) Peer {
+	if info := infoOf(ctx); info != nil {
+		return peerOf(info.session)
+	}
+	return Peer{}
+}
+
 // IdempotencyKeyOf returns the key that the caller gave with [IdempotencyKey], or
 // "" if it gave none. ctx must be the context of a handler that has not returned;
 // otherwise the result is "".
@@ -83,6 +78,33 @@ func IdempotencyKeyOf(ctx context.Context) string {
 		return ""
 	}
 	return string(info.headers.Idempotency)
+}
+
+// MetadataOf returns the metadata that the caller sent, if ctx is the context of
+// a handler; otherwise the result is empty. It must be called before the handler
+// returns; the result stays valid after that.
+func MetadataOf(ctx context.Context) Metadata {
+	if info := infoOf(ctx); info != nil {
+		return info.readMetadata()
+	}
+	return Metadata{}
+}
+
+// SetReplyMeta adds a pair to the metadata of the reply, which travels beside its
+// message or its error. ctx is the context of the handler. SetReplyMeta must be
+// called before the handler returns, by one goroutine at a time. Outside a handler,
+// and if the pair breaks a rule of [Metadata], it does nothing and reports false.
+func SetReplyMeta(ctx context.Context, key, value string) bool {
+	info := infoOf(ctx)
+	if info == nil {
+		return false
+	}
+	next := Metadata{slices.Clone(info.reply.pairs)}.with(key, value)
+	if next.validate() != nil {
+		return false
+	}
+	info.reply = next
+	return true
 }
 
 // callContext is the context of one incoming unary call. Most handlers never

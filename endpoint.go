@@ -3,12 +3,14 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
-	"net/netip"
+	"os"
 	"syscall"
 
 	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/resetkey"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
@@ -73,6 +75,39 @@ func inUse(err error) string {
 	return ""
 }
 
+// noState is the Config.StateDir of a node that keeps nothing.
+const noState = "off"
+
+// resetKey returns the key for the stateless resets of a node that listens at local. It returns
+// nil, for a random key, if nothing is kept or if the node may have another address next time, so
+// that no process would take over from it. See docs/adr/0016-stateless-resets.md.
+func (n *Node) resetKey(local net.Addr) *[32]byte {
+	if n.cfg.StateDir == noState || n.cfg.Socket == nil && !n.cfg.fixedPort() {
+		return nil
+	}
+	secret, err := resetkey.Secret(n.cfg.StateDir)
+	if err != nil {
+		n.cfg.Logger.Warn("link: a restart of this node at its address will be noticed late: no secret can be kept for its stateless resets",
+			"error", err, "fix", `set Config.StateDir or LINK_STATE_DIR to a folder of this user, or to "off"`)
+		return nil
+	}
+	// The host name, "" if there is none, tells apart two machines that share a state folder.
+	host, _ := os.Hostname()
+	key, err := resetkey.Derive(secret, n.identity.ID().String(), host, local.String())
+	if err != nil {
+		// For example, the secret may not be allowed as a key.
+		n.cfg.Logger.Warn("link: deriving the key of stateless resets failed", "error", err)
+		return nil
+	}
+	return key
+}
+
+// fixedPort reports whether the node is configured to listen on a fixed port.
+func (cfg *Config) fixedPort() bool {
+	_, port, err := net.SplitHostPort(cfg.Addr)
+	return err == nil && port != "" && port != "0"
+}
+
 // setup returns what the node announces on each connection.
 func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 	routes := n.routes.infos()
@@ -82,6 +117,22 @@ func (n *Node) setup() (wire.Setup, []wire.RouteInfo) {
 		Codecs:     []uint64{uint64(n.cfg.Codec.ID())},
 	}
 	return s, routes
+}
+
+// identify returns the identity of the peer of a verified handshake, for the transport.
+// own is the certificate that this node showed, nil if it is not known.
+func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
+	peer, err := mtls.PeerFromState(state)
+	if err != nil {
+		return transport.Identity{}, err
+	}
+	expires := peer.NotAfter
+	if own != nil && own.NotAfter.Before(expires) {
+		expires = own.NotAfter
+	}
+	tier := n.identity.Tier()
+	v := &verified{peer: peer, advisory: tier != security.TierProduction, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
+	return transport.Identity{Key: peer.ID.String(), Advisory: tier == security.TierClusterSecret, Peer: v, Expires: expires}, nil
 }
 
 // onLoopback reports whether the node itself can be reached from this machine
@@ -100,18 +151,6 @@ func (n *Node) onLoopback() bool {
 	}
 	host, _, err := net.SplitHostPort(bind)
 	return err == nil && router.Loopback(host)
-}
-
-// unmapped returns networks with IPv4-mapped IPv6 networks as IPv4, the form in which addresses are compared.
-func unmapped(nets []netip.Prefix) []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(nets))
-	for _, p := range nets {
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		out = append(out, p.Masked())
-	}
-	return out
 }
 
 // refusalReason returns the reason why the verifier of package security refused a peer, or

@@ -1,13 +1,17 @@
 package link
 
 import (
+	"log/slog"
+	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/spell"
+	"github.com/linkmesh/link/tracing"
 )
 
 // The environment variables that stand in for empty fields of Config, so that a program
@@ -23,6 +27,56 @@ const (
 	envStateDir  = "LINK_STATE_DIR"
 	envConsul    = "CONSUL_HTTP_ADDR"
 )
+
+// resolve returns cfg with defaults in place of zero values, except for what
+// needs I/O or the environment.
+func resolve(cfg Config) (Config, error) {
+	var environ []string
+	if cfg.LookupEnv == nil {
+		cfg.LookupEnv, environ = os.LookupEnv, os.Environ()
+	}
+	if cfg.Namespace == "" && cfg.Identity != nil {
+		cfg.Namespace = cfg.Identity.ID().Namespace()
+	}
+	if err := cfg.fromEnvironment(); err != nil {
+		return cfg, err
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = discovery.DefaultNamespace
+	}
+	if err := cfg.validateInstance(); err != nil {
+		return cfg, err
+	}
+	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
+		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
+	}
+	if err := cfg.Limits.validate(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.validateAdvertise(); err != nil {
+		return cfg, err
+	}
+	cfg.Tags = slices.Clone(cfg.Tags)
+	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
+	cfg.AllowRedirect = slices.Clone(cfg.AllowRedirect)
+	if err := cfg.resolveCodec(); err != nil {
+		return cfg, err
+	}
+	if cfg.Tracer == nil {
+		cfg.Tracer = tracing.New(tracing.Config{})
+	}
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = defaultCallTimeout
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = defaultDrainTimeout
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	cfg.warnOfMisspelled(environ)
+	return cfg, nil
+}
 
 // env returns the value of a variable, or "" if it is not set.
 func (cfg *Config) env(name string) string {

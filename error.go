@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/transport"
 )
 
 // Error is the error of every operation of link and its patterns.
@@ -43,6 +45,15 @@ type Error struct {
 	Details    []Detail
 	// Cause is the error behind this one. It stays on this side.
 	Cause error
+}
+
+// Detail is a typed part of an [Error]. It crosses the wire as CBOR under the
+// name of its type.
+type Detail struct {
+	// Type is the type's package and name, "shop.QuotaExceeded".
+	Type string
+	// Data is the value encoded as CBOR.
+	Data []byte
 }
 
 // Error implements error. The text names the operation, the code, what happened, and the peer.
@@ -251,3 +262,40 @@ func joined(errs ...error) error {
 	}
 	return errors.Join(errs...)
 }
+
+// PanicError is the error that the server's middleware gets for a panic of a handler. The caller gets [Internal]
+// and an ID that finds the rest in the log.
+type PanicError struct {
+	// Value is what the handler panicked with.
+	Value any
+	// Stack is the stack of the goroutine.
+	Stack []byte
+}
+
+// Error returns the value and the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
+
+func panicked(value any) error { return &PanicError{value, debug.Stack()} }
+
+// The causes with which the context of a handler ends, as returned by context.Cause.
+var (
+	// ErrCallerGone means that the caller canceled, or that its connection ended.
+	// If its process ended, the cause is also ErrProcessGone.
+	ErrCallerGone = errors.New("the caller is gone")
+	// ErrDeadline means that the deadline that the caller sent, or
+	// Limits.MaxCallTime, has passed.
+	ErrDeadline = errors.New("the call is out of time")
+	// ErrDraining means that the time for the drain of the node is over.
+	ErrDraining = errors.New("the node drains")
+	// ErrFinished means that the handler has returned. What outlives a handler must
+	// not use its context.
+	ErrFinished = errors.New("the handler has returned")
+)
+
+// ErrProcessGone is part of the error of a call or stream whose connection ended because
+// the process of the peer ended: its host reported that nothing listens at its port any
+// more, or another instance announced that it is at that address and this one does not
+// answer. What the peer ran has ended, and will not come back. A process that has
+// restarted, or has given up the connection, may answer first that it does not know the
+// connection. That says nothing about what ran, so such an error is not ErrProcessGone.
+var ErrProcessGone = transport.ErrGone

@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -55,70 +54,6 @@ type routes struct {
 type routeKey struct {
 	kind Kind
 	name string
-}
-
-// HandleCall serves a unary route. It panics if the route belongs to another
-// service, has a handler already, call lacks a function, or an option is out of range:
-// these are mistakes of the program, as with http.ServeMux. It may be called while
-// the node runs.
-func (h Host) HandleCall(r Route, call CallHandler, opts ...HandleOption) {
-	h.node.register(&handler{route: r, call: call}, opts)
-}
-
-// Handle serves a route with a stream, whose frames the pattern defines. It panics
-// as [Host.HandleCall] does.
-func (h Host) Handle(r Route, stream StreamHandler, opts ...HandleOption) {
-	h.node.register(&handler{route: r, stream: stream}, opts)
-}
-
-func (n *Node) register(h *handler, opts []HandleOption) {
-	for _, opt := range opts {
-		opt.applyHandle(&h.config)
-	}
-	if err := n.check(h); err != nil {
-		panic(failed("link.Handle", err)) //nolint:forbidigo // a programmer error at set-up
-	}
-	h.wrapped = n.serving
-	n.routes.mu.Lock()
-	defer n.routes.mu.Unlock()
-	next := &routes{byName: make(map[routeKey]*handler)}
-	if t := n.routes.table.Load(); t != nil {
-		next.byID = append(next.byID, t.byID...)
-		next.byName = maps.Clone(t.byName)
-	}
-	key := routeKey{h.route.Kind, h.route.Name}
-	if next.byName[key] != nil {
-		panic(failed("link.Handle", Errorf(AlreadyExists, "%s %s has a handler already", h.route.Kind, h.route))) //nolint:forbidigo // a programmer error at set-up
-	}
-	h.id = uint64(len(next.byID))
-	next.byID = append(next.byID, h)
-	next.byName[key] = h
-	n.routes.table.Store(next)
-	if e := n.endpoint.Load(); e != nil {
-		e.AnnounceRoutes(h.id, []wire.RouteInfo{h.info()})
-	}
-}
-
-func (n *Node) check(h *handler) error {
-	if err := h.route.Validate(); err != nil {
-		return err
-	}
-	if h.config.guarded && h.config.authorize == nil {
-		return Errorf(InvalidArgument, "Authorize of %s was given nil, which would let everybody use it; leave the option out if that is meant", h.route)
-	}
-	if h.stream == nil && (h.call.Serve == nil || h.call.New == nil) {
-		return Errorf(InvalidArgument, "the handler of %s is nil", h.route)
-	}
-	if n.cfg.Service == "" {
-		return Errorf(InvalidArgument, "route %s belongs to service %q, and this node serves none: set Config.Service", h.route, h.route.Service)
-	}
-	if h.route.Service != n.cfg.Service {
-		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)
-	}
-	if m := h.config.maxMessage; h.config.sized && m < 1 || m > maxMessageCap {
-		return Errorf(InvalidArgument, "MaxMessage of %s is %d, want 1 to %d", h.route, m, maxMessageCap)
-	}
-	return nil
 }
 
 func (h *handler) info() wire.RouteInfo {

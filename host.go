@@ -4,39 +4,21 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"maps"
 	"time"
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/router"
-	"github.com/linkmesh/link/internal/spell"
-	"github.com/linkmesh/link/internal/trace"
-	"github.com/linkmesh/link/internal/transport"
+	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/tracing"
 )
-
-// Host is what the authors of patterns need of a node: routes of their own, streams to instances, values that live with
-// the node, tags by which others find it. Programs use the patterns instead. A Host is a small value that refers to its
-// node, and is safe for concurrent use.
-//
-// All patterns of this module are built on it, so a pattern of your own can do what they do: serve a route
-// ([Host.HandleCall], [Host.Handle]), reach one instance ([Host.Call], [Host.Open]) or all of them ([Host.Follow] and
-// [OnInstance]), keep its state ([Host.Extension]) and its goroutines ([Host.Go]) with the node, and take part in a
-// drain ([Node.OnDrain], [Host.OnLastCall]).
-type Host struct{ node *Node }
-
-// HostOf returns the host of the patterns of a node.
-func HostOf(n *Node) Host { return Host{n} }
 
 // Codec returns the codec of the node's messages, for patterns.
 func (h Host) Codec() codec.Codec { return h.node.cfg.Codec }
 
 // Tracer returns the tracer of the node, for the patterns of this module.
 func (h Host) Tracer() *tracing.Tracer { return h.node.cfg.Tracer }
-
-// tracer returns the tracer of the node with its methods.
-func (n *Node) tracer() *trace.Tracer { return (*trace.Tracer)(n.cfg.Tracer) }
 
 // Logger returns the logger of the node, for patterns that log.
 func (h Host) Logger() *slog.Logger { return h.node.cfg.Logger }
@@ -48,10 +30,68 @@ func (h Host) CallTimeout() time.Duration { return h.node.cfg.CallTimeout }
 // Service returns Config.Service, the name by which others find the node; "" for a client.
 func (h Host) Service() string { return h.node.cfg.Service }
 
-// extensions are the values that patterns store with a node.
-type extensions struct {
-	mu     sync.Mutex // guards the field below
-	values map[any]any
+// HandleCall serves a unary route. It panics if the route belongs to another
+// service, has a handler already, call lacks a function, or an option is out of range:
+// these are mistakes of the program, as with http.ServeMux. It may be called while
+// the node runs.
+func (h Host) HandleCall(r Route, call CallHandler, opts ...HandleOption) {
+	h.node.register(&handler{route: r, call: call}, opts)
+}
+
+// Handle serves a route with a stream, whose frames the pattern defines. It panics
+// as [Host.HandleCall] does.
+func (h Host) Handle(r Route, stream StreamHandler, opts ...HandleOption) {
+	h.node.register(&handler{route: r, stream: stream}, opts)
+}
+
+func (n *Node) register(h *handler, opts []HandleOption) {
+	for _, opt := range opts {
+		opt.applyHandle(&h.config)
+	}
+	if err := n.check(h); err != nil {
+		panic(failed("link.Handle", err)) //nolint:forbidigo // a programmer error at set-up
+	}
+	h.wrapped = n.serving
+	n.routes.mu.Lock()
+	defer n.routes.mu.Unlock()
+	next := &routes{byName: make(map[routeKey]*handler)}
+	if t := n.routes.table.Load(); t != nil {
+		next.byID = append(next.byID, t.byID...)
+		next.byName = maps.Clone(t.byName)
+	}
+	key := routeKey{h.route.Kind, h.route.Name}
+	if next.byName[key] != nil {
+		panic(failed("link.Handle", Errorf(AlreadyExists, "%s %s has a handler already", h.route.Kind, h.route))) //nolint:forbidigo // a programmer error at set-up
+	}
+	h.id = uint64(len(next.byID))
+	next.byID = append(next.byID, h)
+	next.byName[key] = h
+	n.routes.table.Store(next)
+	if e := n.endpoint.Load(); e != nil {
+		e.AnnounceRoutes(h.id, []wire.RouteInfo{h.info()})
+	}
+}
+
+func (n *Node) check(h *handler) error {
+	if err := h.route.Validate(); err != nil {
+		return err
+	}
+	if h.config.guarded && h.config.authorize == nil {
+		return Errorf(InvalidArgument, "Authorize of %s was given nil, which would let everybody use it; leave the option out if that is meant", h.route)
+	}
+	if h.stream == nil && (h.call.Serve == nil || h.call.New == nil) {
+		return Errorf(InvalidArgument, "the handler of %s is nil", h.route)
+	}
+	if n.cfg.Service == "" {
+		return Errorf(InvalidArgument, "route %s belongs to service %q, and this node serves none: set Config.Service", h.route, h.route.Service)
+	}
+	if h.route.Service != n.cfg.Service {
+		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)
+	}
+	if m := h.config.maxMessage; h.config.sized && m < 1 || m > maxMessageCap {
+		return Errorf(InvalidArgument, "MaxMessage of %s is %d, want 1 to %d", h.route, m, maxMessageCap)
+	}
+	return nil
 }
 
 // Extension returns the value that a pattern stores with the node under key. As with
@@ -190,22 +230,6 @@ func relay(ctx context.Context, from <-chan []string, to chan []string) {
 	}
 }
 
-// maxRouteSearches bounds the searches for similar names among the routes of a peer, per connection and
-// [spell.CacheTime]; errors beyond them propose nothing. Both the names and the word that is searched for may come from
-// others.
-const maxRouteSearches = 64
-
-// proposeRoute returns the end of an error about a route that a peer does not serve: the similar
-// names that it does serve, or "". The error may come before the peer's routes, which have a
-// stream of their own, so it waits for them: at most for router.NamesWait, and no longer than until stop
-// is closed or, if it is not zero, until the given time. It waits in full only once per connection.
-func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
-	session.AwaitRoutes(stop, router.NamesWait, until)
-	return verifiedOf(session).nearRoutes.Propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
-		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
-	})
-}
-
 // Unserved returns an error that says why nobody serves a route for calls with these
 // options: no instance of its service is known; those that are known lack the route, with
 // the nearest names that exist; or none of them could be connected to yet. It returns nil if
@@ -266,7 +290,7 @@ func (n *Node) unserved(r Route, opts []CallOption) error {
 //
 // Errors: InvalidArgument names the tag and the broken rule of
 // discovery.Instance.Tags, or says that a place such as "zone=eu-1a" belongs in
-// Config.Tags; ResourceExhausted beyond discovery.MaxTags, counting what
+// Config.Tags; ResourceExhausted beyond 64 tags, counting what
 // Config.Monitors may announce.
 func (h Host) AddTag(tag string) error {
 	n := h.node

@@ -50,12 +50,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"os"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
@@ -66,60 +61,7 @@ import (
 	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/presence"
 	"github.com/linkmesh/link/internal/router"
-	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
-)
-
-// Node is one process's side of the mesh. [New] makes it.
-type Node struct {
-	cfg      Config
-	identity security.Source
-	registry discovery.Registry
-	// owned is what New made for the node, closed last in reverse order.
-	owned    []io.Closer
-	instance string
-	group    *lifecycle.Group
-	// invoke is the client middleware around one unary call.
-	invoke Next
-	// opener is the client middleware around opening a stream.
-	opener Next
-	// serving is the server middleware around everything that is served; nil if there is none.
-	serving Next
-
-	started time.Time
-	mirrors mirrors
-
-	extensions extensions
-	drains     drainFuncs
-
-	routes routeTable
-	// router decides where calls go, and presence is what others know of the node.
-	router   *router.Router
-	presence *presence.Presence
-
-	mu    sync.Mutex // guards the fields below
-	state state
-	// endpoint is written under mu and read without it.
-	endpoint atomic.Pointer[transport.Endpoint]
-	addr     string
-
-	// ready is closed when the node serves.
-	ready chan struct{}
-	// closed is closed when the node is closed for good.
-	closed chan struct{}
-	// shutdown is closed when Shutdown begins.
-	shutdown chan struct{}
-}
-
-type state uint8
-
-const (
-	stateNew state = iota
-	// stateStarting means that the node listens and waits for the registry to accept it.
-	stateStarting
-	stateRunning
-	stateDraining
-	stateClosed
 )
 
 // New returns a node configured by cfg. It reads the environment and the files of
@@ -140,10 +82,8 @@ func New(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, identity: cfg.Identity, registry: cfg.Registry,
-		group:    lifecycle.New(context.Background()),
-		ready:    make(chan struct{}),
-		closed:   make(chan struct{}),
-		shutdown: make(chan struct{}),
+		group:      lifecycle.New(context.Background()),
+		milestones: milestones{ready: make(chan struct{}), closed: make(chan struct{}), shutdown: make(chan struct{})},
 	}
 	n.mirrors = mirrors{node: n, room: make(chan struct{}, maxMirrored)}
 	n.started = time.Now()
@@ -252,44 +192,3 @@ func (n *Node) defaultRegistry() error {
 	n.own(r)
 	return nil
 }
-
-func (n *Node) own(v any) {
-	if c, ok := v.(io.Closer); ok {
-		n.owned = append(n.owned, c)
-	}
-}
-
-func (n *Node) closeOwned() error {
-	var errs []error
-	for _, c := range slices.Backward(n.owned) {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// Instance returns the ID of this node, unique per process start.
-func (n *Node) Instance() string { return n.instance }
-
-// Identity returns the identity that the node proves to its peers.
-func (n *Node) Identity() security.ID { return n.identity.ID() }
-
-// Addr returns the address that the node announces, or "" before it runs.
-func (n *Node) Addr() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.addr
-}
-
-// Ready returns a channel that is closed when the node is announced and serves.
-// It is never closed if the node never runs.
-func (n *Node) Ready() <-chan struct{} { return n.ready }
-
-var errNodeClosed = &Error{Code: Unavailable, Message: "the node is closed"}
-
-var errClientRuns = &Error{
-	Code: FailedPrecondition,
-	Message: "Config.Service is empty, so nobody could find the node, and it does not run: set Config.Service to serve; " +
-		"a client calls, subscribes and pushes without Run, and ends with Shutdown or Close",
-}
-
-var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"}

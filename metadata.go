@@ -1,7 +1,6 @@
 package link
 
 import (
-	"context"
 	"slices"
 
 	"github.com/linkmesh/link/internal/wire"
@@ -68,33 +67,6 @@ func (m Metadata) validate() error {
 		return Errorf(InvalidArgument, "%w", err)
 	}
 	return nil
-}
-
-// MetadataOf returns the metadata that the caller sent, if ctx is the context of
-// a handler; otherwise the result is empty. It must be called before the handler
-// returns; the result stays valid after that.
-func MetadataOf(ctx context.Context) Metadata {
-	if info := infoOf(ctx); info != nil {
-		return info.readMetadata()
-	}
-	return Metadata{}
-}
-
-// SetReplyMeta adds a pair to the metadata of the reply, which travels beside its
-// message or its error. ctx is the context of the handler. SetReplyMeta must be
-// called before the handler returns, by one goroutine at a time. Outside a handler,
-// and if the pair breaks a rule of [Metadata], it does nothing and reports false.
-func SetReplyMeta(ctx context.Context, key, value string) bool {
-	info := infoOf(ctx)
-	if info == nil {
-		return false
-	}
-	next := Metadata{slices.Clone(info.reply.pairs)}.with(key, value)
-	if next.validate() != nil {
-		return false
-	}
-	info.reply = next
-	return true
 }
 
 // lookup is Metadata in the form that the topology reads.

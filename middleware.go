@@ -32,8 +32,11 @@ type Operation struct {
 	Unserved bool
 
 	// incoming is set for unary calls on the server.
-	incoming *incoming
+	incoming decoder
 }
+
+// decoder reads and decodes the request of a unary call, at the first call of decode.
+type decoder interface{ decode() (any, error) }
 
 // Decode reads and decodes the request of a unary call on the server, at the first
 // call, and returns op.Request, a pointer to it. If no middleware calls Decode, next

@@ -3,27 +3,13 @@ package link
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// maxMirrored bounds how many copies of calls are in flight at once. Beyond it
-// calls are not copied, which [Status] counts.
-const maxMirrored = 64
-
-// mirrors sends copies of calls where the topology asks for them, and drops the
-// replies. A copy neither delays its call nor changes its result.
-type mirrors struct {
-	node *Node
-	// room holds a token for each copy in flight.
-	room    chan struct{}
-	sent    atomic.Uint64
-	dropped atomic.Uint64
-}
-
-// send sends a copy of a call that has been encoded, if the topology asks for one and the call is drawn for it.
-func (m *mirrors) send(c *call) {
+// send sends a copy of a call that has been encoded, if the topology asks for one and the call is drawn for it. run makes
+// the attempts of a call.
+func (m *mirrors) send(c *call, run func(*call, context.Context) error) {
 	plan := c.search.Mirrored()
 	if plan == nil {
 		return
@@ -59,7 +45,7 @@ func (m *mirrors) send(c *call) {
 		defer cancel()
 		err := twin.search.ChooseCopy(ctx)
 		if err == nil {
-			err = twin.run(ctx)
+			err = run(twin, ctx)
 		}
 		// The copy was not sent. Other errors are dropped, because nobody waits for the copy.
 		if err != nil && twin.search.Attempts() == 0 {

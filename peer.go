@@ -1,13 +1,11 @@
 package link
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"time"
 
 	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/spell"
-	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/security"
 )
@@ -47,15 +45,6 @@ func (p Peer) String() string {
 	return name + " at " + p.Addr
 }
 
-// Caller returns the peer that called, if ctx is the context of a handler;
-// otherwise the zero Peer.
-func Caller(ctx context.Context) Peer {
-	if info := infoOf(ctx); info != nil {
-		return peerOf(info.session)
-	}
-	return Peer{}
-}
-
 // verified is what a session keeps from its handshake.
 type verified struct {
 	peer        mtls.Peer
@@ -66,33 +55,9 @@ type verified struct {
 	nearRoutes spell.Cache
 }
 
-// identify returns the identity of the peer of a verified handshake, for the transport.
-// own is the certificate that this node showed, nil if it is not known.
-func (n *Node) identify(state tls.ConnectionState, own *x509.Certificate) (transport.Identity, error) {
-	peer, err := mtls.PeerFromState(state)
-	if err != nil {
-		return transport.Identity{}, err
-	}
-	expires := peer.NotAfter
-	if own != nil && own.NotAfter.Before(expires) {
-		expires = own.NotAfter
-	}
-	tier := n.identity.Tier()
-	v := &verified{peer: peer, advisory: tier != security.TierProduction, tls: tls.VersionName(state.Version), keyExchange: state.CurveID.String()}
-	return transport.Identity{Key: peer.ID.String(), Advisory: tier == security.TierClusterSecret, Peer: v, Expires: expires}, nil
-}
-
 func verifiedOf(s *transport.Session) *verified {
 	v, _ := s.Peer().(*verified)
 	return v
-}
-
-// correlation returns how far the trace context of a caller is trusted.
-func (n *Node) correlation(s *transport.Session) trace.Correlation {
-	if verifiedOf(s).peer.ID.TrustDomain() != n.identity.ID().TrustDomain() {
-		return trace.Foreign
-	}
-	return trace.Child
 }
 
 func peerOf(s *transport.Session) Peer {
@@ -101,4 +66,20 @@ func peerOf(s *transport.Session) Peer {
 		Identity: v.peer.ID, Advisory: v.advisory, Instance: remote.Instance, Tags: s.Tags(), Addr: s.RemoteAddr(),
 		TLS: v.tls, KeyExchange: v.keyExchange,
 	}
+}
+
+// maxRouteSearches bounds the searches for similar names among the routes of a peer, per connection and
+// [spell.CacheTime]; errors beyond them propose nothing. Both the names and the word that is searched for may come from
+// others.
+const maxRouteSearches = 64
+
+// proposeRoute returns the end of an error about a route that a peer does not serve: the similar
+// names that it does serve, or "". The error may come before the peer's routes, which have a
+// stream of their own, so it waits for them: at most for router.NamesWait, and no longer than until stop
+// is closed or, if it is not zero, until the given time. It waits in full only once per connection.
+func proposeRoute(stop <-chan struct{}, r Route, session *transport.Session, until time.Time) string {
+	session.AwaitRoutes(stop, router.NamesWait, until)
+	return verifiedOf(session).nearRoutes.Propose(r.Kind.String()+" "+r.Name, maxRouteSearches, func() string {
+		return spell.Proposal(r.Name, session.RouteNames(uint64(r.Kind)))
+	})
 }

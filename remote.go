@@ -6,9 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/internal/foreign"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/transport"
@@ -29,17 +32,17 @@ func routed(err error) error {
 	return err
 }
 
-// ErrProcessGone is part of the error of a call or stream whose connection ended because
-// the process of the peer ended: its host reported that nothing listens at its port any
-// more, or another instance announced that it is at that address and this one does not
-// answer. What the peer ran has ended, and will not come back. A process that has
-// restarted, or has given up the connection, may answer first that it does not know the
-// connection. That says nothing about what ran, so such an error is not ErrProcessGone.
-var ErrProcessGone = transport.ErrGone
-
 // maxRetryAfter bounds the milliseconds that a peer may ask to wait, so that they fit a
 // time.Duration.
 const maxRetryAfter = 1 << 40
+
+// printable keeps an error that cannot print itself, such as a nil pointer, from
+// ending the process.
+type printable struct{ err error }
+
+// maxStatus bounds the bytes of the message and the details of a STATUS; the rest
+// of wire.MaxHeader is for reply metadata.
+const maxStatus = 7 << 10
 
 // fromStatus returns the error that a peer sent.
 func fromStatus(s *wire.Status, peer string) *Error {
@@ -54,24 +57,84 @@ func fromStatus(s *wire.Status, peer string) *Error {
 	return e
 }
 
-// statusOn is status, except that a call that failed because this node canceled its
+// detailCodec encodes details, whatever codec the node uses.
+var detailCodec = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
+
+// WithDetails returns err, which must hold an [*Error] or a [Code], with
+// details that the peer can read with [DetailOf] and, if their types implement
+// error, with errors.As. If a detail has no CBOR encoding, it returns err joined
+// with an error that says so.
+func WithDetails(err error, details ...any) error {
+	e := failed("", err)
+	if inner, ok := errors.AsType[*Error](err); ok && inner != nil {
+		e.Details = slices.Clone(inner.Details)
+	}
+	for _, d := range details {
+		data, cerr := detailCodec.Append(nil, d)
+		if cerr != nil {
+			return errors.Join(err, cerr)
+		}
+		e.Details = append(e.Details, Detail{Type: detailName(reflect.TypeOf(d)), Data: data})
+	}
+	return e
+}
+
+// DetailOf returns the first detail of type T in err.
+func DetailOf[T any](err error) (T, bool) {
+	var v T
+	var e *Error
+	ok := errors.As(err, &e) && e != nil && e.detail(reflect.TypeFor[T](), &v)
+	return v, ok
+}
+
+// As lets errors.As find a detail whose type implements error.
+func (e *Error) As(target any) bool {
+	if e == nil || len(e.Details) == 0 {
+		return false
+	}
+	return e.detail(reflect.TypeOf(target).Elem(), target)
+}
+
+// detail decodes the detail of type t into target, which points to a t. A pointer
+// type travels under the name of the type that it points to.
+func (e *Error) detail(t reflect.Type, target any) bool {
+	name := detailName(t)
+	for _, d := range e.Details {
+		if d.Type == name {
+			return detailCodec.Decode(d.Data, target) == nil
+		}
+	}
+	return false
+}
+
+func detailName(t reflect.Type) string {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil {
+		return "nil"
+	}
+	return t.String()
+}
+
+// statusOn is statusOf, except that a call that failed because this node canceled its
 // handlers is Unavailable: the caller did not cancel it, and others may serve it.
-func (n *Node) statusOn(s *transport.Session, r Route, err error) (status wire.Status) {
+func statusOn(log *slog.Logger, s *transport.Session, r Route, err error) (status wire.Status) {
 	// The methods of an error are user code, too.
 	defer func() {
 		if p := recover(); p != nil {
-			status = n.internal(r, panicked(p))
+			status = internal(log, r, panicked(p))
 		}
 	}()
 	if err != nil && s.Handlers().Err() != nil && (CodeOf(err) == Canceled || errors.Is(err, ErrDraining)) {
 		return wire.Status{Code: uint64(Unavailable), Message: "the node ended while the handler ran"}
 	}
-	return n.status(r, err)
+	return statusOf(log, r, err)
 }
 
-// status turns a handler's error into what the caller gets. The text of an error
+// statusOf turns a handler's error into what the caller gets. The text of an error
 // without a code is only logged here; the caller gets an ID that finds it in the log.
-func (n *Node) status(r Route, err error) wire.Status {
+func statusOf(log *slog.Logger, r Route, err error) wire.Status {
 	if err == nil {
 		return wire.Status{}
 	}
@@ -88,7 +151,7 @@ func (n *Node) status(r Route, err error) wire.Status {
 		size := len(s.Message)
 		for _, d := range e.Details {
 			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || clip(d.Type, wire.MaxName) != d.Type {
-				n.cfg.Logger.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
+				log.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
 				break
 			}
 			s.Details = append(s.Details, wire.Detail(d))
@@ -101,13 +164,13 @@ func (n *Node) status(r Route, err error) wire.Status {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrCallerGone):
 		return wire.Status{Code: uint64(Canceled), Message: "the handler was canceled"}
 	}
-	return n.internal(r, err)
+	return internal(log, r, err)
 }
 
 // internal logs an error whose text the caller must not see, and returns what the caller gets.
-func (n *Node) internal(r Route, err error) wire.Status {
+func internal(log *slog.Logger, r Route, err error) wire.Status {
 	id := errorID()
-	n.cfg.Logger.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
+	log.Error("link: handler failed", "route", r.String(), "error_id", id, "error", printable{err})
 	return wire.Status{Code: uint64(Internal), Message: "the handler failed", ErrorID: id, Broken: isA[*PanicError](err)}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"sync"
 
 	"github.com/linkmesh/link/internal/foreign"
@@ -13,10 +12,11 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// dispatcher is the node as a transport.Handler.
+// dispatcher is the node as a transport.Handler. Package transport calls its methods in the order in which they stand here,
+// with steps of its own in between; see serve.go there.
 type dispatcher Node
 
-// Find implements transport.Handler.
+// Find implements transport.Handler: it finds the handler of a call or stream.
 func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.Route {
 	t := d.routes.table.Load()
 	var found *handler
@@ -41,37 +41,8 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 	}
 }
 
-// missing returns the route of a call that no handler serves: middleware sees it, if there is any.
-func (d *dispatcher) missing(h *handler) transport.Route {
-	if d.serving == nil {
-		status := (*Node)(d).status(h.route, h.missing)
-		return transport.Route{Refuse: &status}
-	}
-	h.wrapped = d.serving
-	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
-}
-
-// spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
-func (h *handler) spanName() string {
-	if h.unserved {
-		return trace.OtherMethod
-	}
-	return h.route.String()
-}
-
-// unserved returns a handler for a route that the node does not serve.
-func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
-	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
-	what := fmt.Sprintf("route number %d", h.RouteID)
-	if h.Route != nil {
-		r.Name = foreign.Text(string(h.Route))
-		what = fmt.Sprintf("%s %s", r.Kind, r)
-	}
-	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
-}
-
-// Admit implements transport.Handler.
-func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
+// Authorize implements transport.Handler: it asks the handler's option of this name whether the peer may use the route.
+func (d *dispatcher) Authorize(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
 	h, _ := r.Value.(*handler)
 	n, err := (*Node)(d), error(nil)
 	func() {
@@ -89,11 +60,12 @@ func (d *dispatcher) Admit(s *transport.Session, r *transport.Route) (refusal *w
 	if CodeOf(err) == Unknown {
 		err = Errorf(PermissionDenied, "%s may not use %s %s: %w", verifiedOf(s).peer.ID.Service(), h.route.Kind, h.route, err)
 	}
-	status := n.statusOn(s, h.route, err)
+	status := statusOn(n.cfg.Logger, s, h.route, err)
 	return &status
 }
 
-// ServeCall implements transport.Handler.
+// ServeCall implements transport.Handler. The call has been found, authorized and admitted, and its message has been read
+// unless there is middleware. What follows is serve, with middleware, decode and the handler in it, and encode.
 func (d *dispatcher) ServeCall(c *transport.Call) {
 	n := (*Node)(d)
 	h, _ := c.Route.(*handler)
@@ -114,16 +86,52 @@ func (d *dispatcher) ServeCall(c *transport.Call) {
 		c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())
 		return
 	}
-	status := n.statusOn(c.Session, h.route, err)
+	status := statusOn(n.cfg.Logger, c.Session, h.route, err)
 	status.Metadata = ctx.reply.pairs
 	c.Reply = wire.AppendStatus(c.Reply, &status, c.StatusFlags())
 }
 
-// noteExit is deferred around a handler and logs if its goroutine exits without returning.
-func (n *Node) noteExit(h *handler, returned *bool) {
-	if !*returned {
-		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
+// serve runs the handler of a call, inside its middleware.
+func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
+	// This runs even if the handler ends its goroutine.
+	defer ctx.finish()
+	var use context.Context = ctx
+	var span trace.ServerSpan
+	if c.Headers.Trace.Len() > 0 || n.tracer().Enabled() {
+		use, span = n.tracer().StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
+		span.Attempt(attemptOf(c))
+		defer func() { span.End(uint32(CodeOf(err)), err) }()
 	}
+	if h.wrapped != nil {
+		return n.serveWrapped(use, &ctx.callInfo, h, c)
+	}
+	return n.run(use, h, c)
+}
+
+// run decodes the request of a call and runs the handler.
+func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, panicked(p)
+		}
+	}()
+	request, err := n.decode(h, c)
+	if err != nil {
+		return nil, err
+	}
+	return h.call.Serve(ctx, request)
+}
+
+// decode decodes the request of a call whose message has been read.
+func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
+	if c.Headers.Timeout == 0 {
+		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
+	}
+	request := h.call.New()
+	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
+		return nil, uncoded(err, InvalidArgument, "decoding the request into %T", request)
+	}
+	return request, nil
 }
 
 // encode appends the DATA frame of the response to the reply.
@@ -182,47 +190,77 @@ func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
 	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
 }
 
-// serve runs the handler of a call, inside its middleware.
-func (n *Node) serve(ctx *callContext, h *handler, c *transport.Call) (response any, err error) {
-	// This runs even if the handler ends its goroutine.
-	defer ctx.finish()
-	var use context.Context = ctx
-	var span trace.ServerSpan
-	if c.Headers.Trace.Len() > 0 || n.tracer().Enabled() {
-		use, span = n.tracer().StartServer(ctx, h.spanName(), carrierOf(c.Headers.Trace), verifiedOf(c.Session).peer.ID.Service(), n.correlation(c.Session))
-		span.Attempt(attemptOf(c))
-		defer func() { span.End(uint32(CodeOf(err)), err) }()
-	}
-	if h.wrapped != nil {
-		return n.serveWrapped(use, &ctx.callInfo, h, c)
-	}
-	return n.run(use, h, c)
+// ServeStream implements transport.Handler.
+func (d *dispatcher) ServeStream(raw *transport.Stream) {
+	n := (*Node)(d)
+	h, _ := raw.Route.(*handler)
+	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
+	defer cancel(ErrFinished)
+	defer context.AfterFunc(raw.Canceled(), func() { cancel(callerGone(raw.Session)) })()
+	node := raw.Session.Handlers()
+	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
+
+	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
+	returned := false
+	defer n.noteExit(h, &returned)
+	err := n.serveStream(ctx, h, st)
+	returned = true
+	status := statusOn(n.cfg.Logger, raw.Session, h.route, err)
+	status.Metadata = info.reply.pairs
+	raw.Finish(&status)
 }
 
-// run decodes the request of a call and runs the handler.
-func (n *Node) run(ctx context.Context, h *handler, c *transport.Call) (response any, err error) {
+func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
+	ctx, span := n.tracer().StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
+	defer func() { span.End(uint32(CodeOf(err)), err) }()
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, panicked(p)
+			err = panicked(p)
 		}
 	}()
-	request, err := n.decode(h, c)
-	if err != nil {
-		return nil, err
+	st.ctx = ctx
+	if h.wrapped == nil {
+		return h.stream(ctx, st)
 	}
-	return h.call.Serve(ctx, request)
+	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).readMetadata(), Stream: st}
+	return h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
 }
 
-// decode decodes the request of a call whose message has been read.
-func (n *Node) decode(h *handler, c *transport.Call) (any, error) {
-	if c.Headers.Timeout == 0 {
-		return nil, Errorf(DeadlineExceeded, "the call arrived after its deadline")
+// missing returns the route of a call that no handler serves: middleware sees it, if there is any.
+func (d *dispatcher) missing(h *handler) transport.Route {
+	if d.serving == nil {
+		status := statusOf(d.cfg.Logger, h.route, h.missing)
+		return transport.Route{Refuse: &status}
 	}
-	request := h.call.New()
-	if err := n.cfg.Codec.Decode(c.Message, request); err != nil {
-		return nil, uncoded(err, InvalidArgument, "decoding the request into %T", request)
+	h.wrapped = d.serving
+	return transport.Route{Value: h, Early: true, Guarded: h.config.authorize != nil}
+}
+
+// unserved returns a handler for a route that the node does not serve.
+func (d *dispatcher) unserved(h *wire.HeadersView) *handler {
+	r := Route{Service: d.cfg.Service, Name: fmt.Sprintf("#%d", h.RouteID), Kind: Kind(min(h.RouteKind, math.MaxUint8))}
+	what := fmt.Sprintf("route number %d", h.RouteID)
+	if h.Route != nil {
+		r.Name = foreign.Text(string(h.Route))
+		what = fmt.Sprintf("%s %s", r.Kind, r)
 	}
-	return request, nil
+	return &handler{route: r, unserved: true, missing: Errorf(Unimplemented, "%s is not served by %s", what, d.instance)}
+}
+
+// spanName returns the name for spans of calls: the name of the route, never one that the peer made up.
+func (h *handler) spanName() string {
+	if h.unserved {
+		return trace.OtherMethod
+	}
+	return h.route.String()
+}
+
+// noteExit is deferred around a handler and logs if its goroutine exits without returning.
+func (n *Node) noteExit(h *handler, returned *bool) {
+	if !*returned {
+		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())
+	}
 }
 
 // attemptOf returns which attempt of its caller a call is, counted from 1.
@@ -238,14 +276,6 @@ func carrierOf(v wire.PairsView) trace.Carrier {
 	}
 	return out
 }
-
-// printable keeps an error that cannot print itself, such as a nil pointer, from
-// ending the process.
-type printable struct{ err error }
-
-// maxStatus bounds the bytes of the message and the details of a STATUS; the rest
-// of wire.MaxHeader is for reply metadata.
-const maxStatus = 7 << 10
 
 // incoming is a unary call on its way through the middleware of the node that serves it.
 type incoming struct {
@@ -344,17 +374,3 @@ func serverTerminal(ctx context.Context, op *Operation) (err error) {
 	op.Response, err = h.call.Serve(ctx, request)
 	return err
 }
-
-// PanicError is the error that the server's middleware gets for a panic of a handler. The caller gets [Internal]
-// and an ID that finds the rest in the log.
-type PanicError struct {
-	// Value is what the handler panicked with.
-	Value any
-	// Stack is the stack of the goroutine.
-	Stack []byte
-}
-
-// Error returns the value and the stack.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
-
-func panicked(value any) error { return &PanicError{value, debug.Stack()} }

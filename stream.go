@@ -35,7 +35,8 @@ type Frame struct {
 
 // Stream is a two-way stream of frames between a caller and a handler. One
 // goroutine at a time may send and one may receive; the other methods may be
-// called by any.
+// called by any. Frames are received one by one ([Stream.Recv]), or as they
+// arrive ([Stream.Deliver]).
 type Stream struct {
 	ctx    context.Context //nolint:containedctx // a stream is a call; it ends the stream
 	cancel context.CancelCauseFunc
@@ -43,135 +44,6 @@ type Stream struct {
 	route  Route
 	client bool
 	stop   func() bool
-}
-
-// Open opens a stream to an instance of the route's service. It blocks until the
-// instance lets it open one, at most until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout. The stream lives until the handler returns, [Stream.Close] is
-// called, or ctx ends, which resets it. Options: Meta, Credit, Answered, MaxMessage,
-// Sticky, InZone, OnInstance, OnTags and WaitForReady.
-//
-// Errors: those of [Host.Call]; ResourceExhausted if Limits.Waiters already wait for a
-// stream of the connection. A refusal by the handler arrives at Recv.
-func (h Host) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
-	n := h.node
-	c := &call{}
-	c.Route, c.Client = r, true
-	for _, opt := range opts {
-		opt.applyCall(&c.config)
-	}
-	c.Metadata = c.config.metadata
-	if err := n.opener(context.WithValue(ctx, callKey{}, c), &c.Operation); err != nil {
-		return nil, failed("open "+r.String(), err)
-	}
-	return c.Stream, nil
-}
-
-// openTerminal is the innermost handler of the client's middleware for streams.
-func (n *Node) openTerminal(ctx context.Context, op *Operation) error {
-	c, err := callOf(ctx, op)
-	if err != nil {
-		return err
-	}
-	err = n.open(ctx, c)
-	op.Peer, op.Stream = c.Peer, c.Stream
-	return err
-}
-
-func (n *Node) open(ctx context.Context, c *call) error {
-	if err := checkCredit(c.config.messages, c.config.bytes); err != nil {
-		return err
-	}
-	if err := n.prepare(ctx, c); err != nil {
-		return err
-	}
-	c.describe(ctx)
-	headers := &c.attempt.headers
-	headers.Credit = wire.Credit{Messages: uint64(c.config.messages), Bytes: uint64(c.config.bytes)}
-	headers.Timeout = wire.MaxVarint
-	if d, ok := ctx.Deadline(); ok {
-		headers.Timeout = uint64(max(time.Until(d).Microseconds(), 1))
-	}
-	for {
-		t, err := c.search.Next(ctx, transport.ClassBulk)
-		if err != nil {
-			return routed(err)
-		}
-		if err = c.openOn(ctx, t); err == nil {
-			return nil
-		}
-		if te, ok := errors.AsType[*transport.Error](err); ok && (!te.NotProcessed || te.Reason == transport.ReasonCanceled) {
-			return fromRouter(t.Error(err))
-		}
-		if err := c.search.Unreached(ctx, t, err); err != nil {
-			return routed(err)
-		}
-	}
-}
-
-func (c *call) openOn(ctx context.Context, t router.Target) error {
-	if err := c.fit(ctx, t); err != nil {
-		return err
-	}
-	// The deadline is for opening the stream, which outlives it.
-	opening, opened := context.WithDeadline(ctx, c.search.Deadline())
-	raw, err := t.Session.Open(opening, &c.attempt.headers)
-	opened()
-	if err != nil {
-		return err
-	}
-	t.Hold()
-	sctx, cancel := context.WithCancelCause(ctx)
-	st := &Stream{ctx: sctx, cancel: cancel, raw: raw, route: c.Route, client: true}
-	st.stop = context.AfterFunc(sctx, func() { raw.Cancel(wire.CodeCanceled) })
-	raw.OnEnd(func() {
-		t.Release()
-		st.stop()
-		cancel(ErrFinished)
-	})
-	c.Stream = st
-	c.Peer = peerOf(t.Session)
-	if c.config.answered != nil {
-		*c.config.answered = c.Peer
-	}
-	return nil
-}
-
-// ServeStream implements transport.Handler.
-func (d *dispatcher) ServeStream(raw *transport.Stream) {
-	n := (*Node)(d)
-	h, _ := raw.Route.(*handler)
-	info := &callInfo{session: raw.Session, handler: h, headers: &raw.Headers}
-	ctx, cancel := context.WithCancelCause(context.WithValue(context.Background(), infoKey{}, info))
-	defer cancel(ErrFinished)
-	defer context.AfterFunc(raw.Canceled(), func() { cancel(callerGone(raw.Session)) })()
-	node := raw.Session.Handlers()
-	defer context.AfterFunc(node, func() { cancel(nodeCause(node)) })()
-
-	st := &Stream{ctx: ctx, cancel: cancel, raw: raw, route: h.route}
-	returned := false
-	defer n.noteExit(h, &returned)
-	err := n.serveStream(ctx, h, st)
-	returned = true
-	status := n.statusOn(raw.Session, h.route, err)
-	status.Metadata = info.reply.pairs
-	raw.Finish(&status)
-}
-
-func (n *Node) serveStream(ctx context.Context, h *handler, st *Stream) (err error) {
-	ctx, span := n.tracer().StartServer(ctx, h.route.String(), carrierOf(st.raw.Headers.Trace), verifiedOf(st.raw.Session).peer.ID.Service(), n.correlation(st.raw.Session))
-	defer func() { span.End(uint32(CodeOf(err)), err) }()
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p)
-		}
-	}()
-	st.ctx = ctx
-	if h.wrapped == nil {
-		return h.stream(ctx, st)
-	}
-	op := &Operation{Route: h.route, Peer: peerOf(st.raw.Session), Metadata: infoOf(ctx).readMetadata(), Stream: st}
-	return h.wrapped(context.WithValue(ctx, servingKey{}, h), op)
 }
 
 // Peer returns the other side.
@@ -295,7 +167,7 @@ func (s *Stream) Await(ctx context.Context, bytes int) error {
 func (s *Stream) Recv() (Frame, error) {
 	f, err := s.raw.Recv(s.ctx)
 	if err == nil {
-		return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}, nil
+		return received(f), nil
 	}
 	if s.client && errors.Is(err, io.EOF) && s.raw.Status() == nil {
 		return Frame{}, &Error{Code: Unavailable, Op: "receive on " + s.route.String(), Message: "the stream ended before its status", Peer: s.Peer().String()}
@@ -303,7 +175,26 @@ func (s *Stream) Recv() (Frame, error) {
 	return Frame{}, s.error("receive on", err)
 }
 
-// Recycle gives back the body of a frame that Recv returned, for use by later frames.
+// Deliver passes the frames of the stream to take as they arrive, in place of Recv: first those that
+// arrived before, and then each on the goroutine that reads the stream, which saves a queue and a
+// goroutine in between. When no more frames come, it calls ended; from then on Recv may be called
+// again, and returns why. The calls of take and ended follow one another. Deliver may be called
+// once, and returns when it has passed on what was there.
+//
+// Neither function may wait for anything, because nothing more is received on the stream meanwhile:
+// take puts the frame where another goroutine finds it. What it keeps should be bounded by the credit
+// that it grants. A credited frame counts as credit of the stream until as many bytes have been granted
+// again, so there is always room for that. Frames without credit count only until take has got them.
+func (s *Stream) Deliver(take func(f Frame), ended func()) {
+	s.raw.Deliver(func(f transport.Frame) { take(received(f)) }, ended)
+}
+
+// received returns a frame as patterns see it.
+func received(f transport.Frame) Frame {
+	return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}
+}
+
+// Recycle gives back the body of a frame that was received, for use by later frames.
 // Nothing may refer to it afterwards. It is worthwhile for large bodies in large numbers;
 // bodies that are not given back are garbage as usual.
 func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
@@ -312,7 +203,7 @@ func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 // block. The error is ResourceExhausted if the streams of the connection together would
 // have granted more than 24 MiB, or those of all connections of the peer more than its
 // share of Limits.CreditBytes, in which 8 KiB of each stream do not count. What was sent
-// counts until it is received.
+// counts until it is received, or, if it was received by [Stream.Deliver], granted again.
 func (s *Stream) Grant(messages, bytes int) error {
 	if err := checkCredit(messages, bytes); err != nil {
 		return err

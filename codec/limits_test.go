@@ -12,6 +12,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/codec/codectest"
+	"github.com/linkmesh/link/internal/codecvalues"
 	"github.com/linkmesh/link/internal/race"
 )
 
@@ -248,7 +249,7 @@ func TestEstimatesHold(t *testing.T) {
 	for i := range 30_000 {
 		texts[fmt.Sprint(i)] = i
 	}
-	everything, ok := codectest.Samples()[3].Value.(*codectest.Everything)
+	everything, ok := codectest.Samples()[3].Value.(*codecvalues.Everything)
 	if !ok {
 		t.Fatal("the sample is another one")
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 func valid() discovery.Instance {
@@ -19,7 +20,7 @@ func fullMeta(n int) map[string]string {
 	meta := make(map[string]string, n)
 	for i := range n {
 		key := strconv.Itoa(i)
-		meta[key+strings.Repeat("k", discovery.MaxMetaKey-len(key))] = strings.Repeat("v", discovery.MaxMetaValue)
+		meta[key+strings.Repeat("k", bounds.MaxMetaKey-len(key))] = strings.Repeat("v", bounds.MaxMetaValue)
 	}
 	return meta
 }
@@ -27,7 +28,7 @@ func fullMeta(n int) map[string]string {
 func fullTags(n int) []string {
 	tags := make([]string, n)
 	for i := range tags {
-		tags[i] = strconv.Itoa(i) + strings.Repeat("t", discovery.MaxTag-len(strconv.Itoa(i)))
+		tags[i] = strconv.Itoa(i) + strings.Repeat("t", bounds.MaxTag-len(strconv.Itoa(i)))
 	}
 	return tags
 }
@@ -39,15 +40,15 @@ func TestValidateAccepts(t *testing.T) {
 		"an IPv6 zone":     func(in *discovery.Instance) { in.Addr = "[fe80::1%eth0]:65535" },
 		"a host name":      func(in *discovery.Instance) { in.Addr = "orders-1.shop_a.internal.:7443" },
 		"loopback":         func(in *discovery.Instance) { in.Addr = "127.0.0.1:7443" },
-		"tags to the full": func(in *discovery.Instance) { in.Tags = fullTags(discovery.MaxTags) },
+		"tags to the full": func(in *discovery.Instance) { in.Tags = fullTags(bounds.MaxTags) },
 		"tags in any script": func(in *discovery.Instance) {
 			in.Tags = []string{"größe=m", "区=東", "k/v:a,b;c"}
 		},
-		"meta to the full":   func(in *discovery.Instance) { in.Meta = fullMeta(discovery.MaxMeta) },
+		"meta to the full":   func(in *discovery.Instance) { in.Meta = fullMeta(bounds.MaxMeta) },
 		"an empty value":     func(in *discovery.Instance) { in.Meta = map[string]string{"a": ""} },
-		"the longest ID":     func(in *discovery.Instance) { in.ID = strings.Repeat("a", discovery.MaxID) },
-		"the longest name":   func(in *discovery.Instance) { in.Service = strings.Repeat("a", discovery.MaxName) },
-		"the largest weight": func(in *discovery.Instance) { in.Weight = discovery.MaxWeight },
+		"the longest ID":     func(in *discovery.Instance) { in.ID = strings.Repeat("a", bounds.MaxID) },
+		"the longest name":   func(in *discovery.Instance) { in.Service = strings.Repeat("a", bounds.MaxName) },
+		"the largest weight": func(in *discovery.Instance) { in.Weight = bounds.MaxWeight },
 		"draining":           func(in *discovery.Instance) { in.Status = discovery.Draining },
 		"a start":            func(in *discovery.Instance) { in.Started = time.Unix(1_700_000_000, 0) },
 	} {
@@ -71,10 +72,10 @@ func TestValidateNamesFieldAndValue(t *testing.T) {
 		{"ID", `"../etc"`, func(in *discovery.Instance) { in.ID = "../etc" }},
 		{"ID", `".hidden"`, func(in *discovery.Instance) { in.ID = ".hidden" }},
 		{"ID", `"a."`, func(in *discovery.Instance) { in.ID = "a." }},
-		{"ID", `"aaa`, func(in *discovery.Instance) { in.ID = strings.Repeat("a", discovery.MaxID+1) }},
+		{"ID", `"aaa`, func(in *discovery.Instance) { in.ID = strings.Repeat("a", bounds.MaxID+1) }},
 		{"Service", `""`, func(in *discovery.Instance) { in.Service = "" }},
 		{"Service", `"or/ders"`, func(in *discovery.Instance) { in.Service = "or/ders" }},
-		{"Service", `"aaa`, func(in *discovery.Instance) { in.Service = strings.Repeat("a", discovery.MaxName+1) }},
+		{"Service", `"aaa`, func(in *discovery.Instance) { in.Service = strings.Repeat("a", bounds.MaxName+1) }},
 		{"Namespace", `"a b"`, func(in *discovery.Instance) { in.Namespace = "a b" }},
 		{"Addr", `""`, func(in *discovery.Instance) { in.Addr = "" }},
 		{"Addr", `"192.0.2.1"`, func(in *discovery.Instance) { in.Addr = "192.0.2.1" }},
@@ -90,22 +91,22 @@ func TestValidateNamesFieldAndValue(t *testing.T) {
 		{"Addr", `"a b:7443"`, func(in *discovery.Instance) { in.Addr = "a b:7443" }},
 		{"Addr", `"[fe80::1%a\nb]:1"`, func(in *discovery.Instance) { in.Addr = "[fe80::1%a\nb]:1" }},
 		{"Addr", `"-x:1"`, func(in *discovery.Instance) { in.Addr = "-x:1" }},
-		{"Tags", "65 tags", func(in *discovery.Instance) { in.Tags = fullTags(discovery.MaxTags + 1) }},
+		{"Tags", "65 tags", func(in *discovery.Instance) { in.Tags = fullTags(bounds.MaxTags + 1) }},
 		{"Tags[1]", `""`, func(in *discovery.Instance) { in.Tags = []string{"z", "", "a"} }},
 		{"Tags[0]", `"a b"`, func(in *discovery.Instance) { in.Tags = []string{"a b"} }},
 		{"Tags[0]", `"a\x00"`, func(in *discovery.Instance) { in.Tags = []string{"a\x00"} }},
 		{"Tags[0]", `"\xff"`, func(in *discovery.Instance) { in.Tags = []string{"\xff"} }},
 		{"Tags[0]", `"a\u202eb"`, func(in *discovery.Instance) { in.Tags = []string{"a\u202eb"} }},
-		{"Tags[0]", `"ttt`, func(in *discovery.Instance) { in.Tags = []string{strings.Repeat("t", discovery.MaxTag+1)} }},
-		{"Meta", "57 pairs", func(in *discovery.Instance) { in.Meta = fullMeta(discovery.MaxMeta + 1) }},
+		{"Tags[0]", `"ttt`, func(in *discovery.Instance) { in.Tags = []string{strings.Repeat("t", bounds.MaxTag+1)} }},
+		{"Meta", "57 pairs", func(in *discovery.Instance) { in.Meta = fullMeta(bounds.MaxMeta + 1) }},
 		{"Meta key", `""`, func(in *discovery.Instance) { in.Meta = map[string]string{"": "v"} }},
 		{"Meta key", `"a.b"`, func(in *discovery.Instance) { in.Meta = map[string]string{"a.b": "v"} }},
 		{`Meta["a"]`, `"x\ny"`, func(in *discovery.Instance) { in.Meta = map[string]string{"a": "x\ny"} }},
 		{`Meta["a"]`, `"vvv`, func(in *discovery.Instance) {
-			in.Meta = map[string]string{"a": strings.Repeat("v", discovery.MaxMetaValue+1)}
+			in.Meta = map[string]string{"a": strings.Repeat("v", bounds.MaxMetaValue+1)}
 		}},
 		{"Weight", "-1", func(in *discovery.Instance) { in.Weight = -1 }},
-		{"Weight", "65536", func(in *discovery.Instance) { in.Weight = discovery.MaxWeight + 1 }},
+		{"Weight", "65536", func(in *discovery.Instance) { in.Weight = bounds.MaxWeight + 1 }},
 		{"Status", "2", func(in *discovery.Instance) { in.Status = 2 }},
 		{"Started", "1969-", func(in *discovery.Instance) { in.Started = time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC) }},
 	} {
@@ -139,7 +140,7 @@ func TestTagQueries(t *testing.T) {
 		}
 	}
 	// A tag is valid in a query exactly if an instance may announce it.
-	for _, tag := range append(fullTags(3), "", " ", "a b", "a\n", "größe=m", strings.Repeat("t", discovery.MaxTag+1), "\xff") {
+	for _, tag := range append(fullTags(3), "", " ", "a b", "a\n", "größe=m", strings.Repeat("t", bounds.MaxTag+1), "\xff") {
 		in := valid()
 		in.Tags = []string{tag}
 		if got, want := (discovery.TagQuery{Tag: tag}).Validate() == nil, in.Validate() == nil; got != want {
@@ -220,8 +221,8 @@ func TestNewInstanceIDIsValidUniqueAndSortable(t *testing.T) {
 		}
 	})
 	long := discovery.NewInstanceID(strings.Repeat("a", 500))
-	if len(long) != discovery.MaxID {
-		t.Errorf("a long name gives %d bytes, want %d", len(long), discovery.MaxID)
+	if len(long) != bounds.MaxID {
+		t.Errorf("a long name gives %d bytes, want %d", len(long), bounds.MaxID)
 	}
 }
 

@@ -1,6 +1,10 @@
 package discovery
 
-import "context"
+import (
+	"context"
+
+	"github.com/linkmesh/link/internal/bounds"
+)
 
 // Finder is implemented by registries that can report which services have an instance with a tag.
 // Use it for a feature that any service may offer, instead of maintaining a list of services.
@@ -54,7 +58,7 @@ func (q TagQuery) Validate() error {
 		return &FieldError{Kind: ErrInvalidQuery, Field: "Tag", Value: q.Tag, Reason: reason}
 	}
 	if q.Namespace != "" {
-		if reason := checkWord(q.Namespace, MaxName); reason != "" {
+		if reason := checkWord(q.Namespace, bounds.MaxName); reason != "" {
 			return &FieldError{Kind: ErrInvalidQuery, Field: "Namespace", Value: q.Namespace, Reason: reason}
 		}
 	}

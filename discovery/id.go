@@ -5,6 +5,8 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"time"
+
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // crockford is the alphabet of ULIDs: it sorts like the values it encodes and avoids look-alikes.
@@ -15,9 +17,9 @@ const ulidLen = 26
 
 // NewInstanceID returns a new ID for an instance of service: the name, a dash and a ULID, which is
 // 48 bits of milliseconds and 80 random bits. IDs of one service sort by creation time, to the
-// millisecond. The result has at most MaxID bytes; a name that is too long is truncated.
+// millisecond. The result has at most 128 bytes; a name that is too long is truncated.
 func NewInstanceID(service string) string {
-	if limit := MaxID - ulidLen - 1; len(service) > limit {
+	if limit := bounds.MaxID - ulidLen - 1; len(service) > limit {
 		service = service[:limit]
 	}
 	// Base32 pads at the end, a ULID at the front. Shift the 128 bits right by two within 130 bits,

@@ -46,11 +46,11 @@ func (s Status) String() string {
 // Instances delivered by a registry are shared and must not be modified. A registry copies the
 // instances that it is given, so the caller keeps ownership of its own.
 type Instance struct {
-	// ID is unique per process start; see NewInstanceID. It has 1 to MaxID bytes of [A-Za-z0-9._-],
+	// ID is unique per process start; see NewInstanceID. It has 1 to 128 bytes of [A-Za-z0-9._-],
 	// and begins and ends with a letter or digit.
 	ID string
 
-	// Service is the name the node serves under. It has 1 to MaxName bytes, same characters as ID.
+	// Service is the name the node serves under. It has 1 to 63 bytes, same characters as ID.
 	Service string
 
 	// Namespace separates services of the same name. "" is DefaultNamespace.
@@ -60,18 +60,18 @@ type Instance struct {
 	Addr string
 
 	// Tags are short selectors such as "v2" or "zone=eu-1a". They form a set: order and duplicates
-	// are ignored. At most MaxTags of 1 to MaxTag bytes each, printable, without spaces.
+	// are ignored. At most 64 of 1 to 128 bytes each, printable, without spaces.
 	Tags []string
 
 	// TagsUnknown means that the tags are not known, so that the instance has to be asked. Tags is
 	// empty then. It is for lists written by hand: an instance that announces itself knows its tags.
 	TagsUnknown bool
 
-	// Meta holds machine-readable facts. At most MaxMeta pairs; keys are 1 to MaxMetaKey bytes of
-	// [A-Za-z0-9_-], values at most MaxMetaValue printable bytes.
+	// Meta holds machine-readable facts. At most 56 pairs; keys are 1 to 128 bytes of
+	// [A-Za-z0-9_-], values at most 512 printable bytes.
 	Meta map[string]string
 
-	// Weight is the share of work relative to the other instances of the service, 1 to MaxWeight.
+	// Weight is the share of work relative to the other instances of the service, 1 to 65535.
 	// 0 is DefaultWeight. To get no work at all, set Status to Draining.
 	Weight int
 

@@ -8,26 +8,13 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/linkmesh/link/internal/bounds"
 )
 
-// Limits of an Instance. Those of Consul are 64 pairs of meta data, some of which its back end needs
-// itself, keys of 128 and values of 512 bytes (agent/structs/structs.go). The other limits keep a
-// record below 64 KiB and bound the harm that one bad writer can do.
-const (
-	MaxID        = 128    // bytes of an ID
-	MaxName      = 63     // bytes of a service or namespace: one DNS label, as it becomes part of a SAN
-	MaxTags      = 64     // tags of an instance
-	MaxTag       = 128    // bytes of a tag
-	MaxMeta      = 56     // pairs of meta data
-	MaxMetaKey   = 128    // bytes of a key
-	MaxMetaValue = 512    // bytes of a value
-	MaxWeight    = 65_535 // as in Consul
-	MaxHost      = 253    // bytes of a host name, RFC 1035 section 2.3.4 in text form
-
-	// MaxInstances is the maximum number of instances of one service that a registry delivers or
-	// accepts. Further ones are rejected or, if others have written them, left out and logged.
-	MaxInstances = 16_384
-)
+// MaxInstances is the maximum number of instances of one service that a registry delivers or
+// accepts. Further ones are rejected or, if others have written them, left out and logged.
+const MaxInstances = 16_384
 
 // Validate checks every field against the rules that its comment in Instance gives. The error is a
 // *FieldError that wraps ErrInvalidInstance and names the first wrong field and its value.
@@ -35,11 +22,11 @@ func (in Instance) Validate() error {
 	bad := func(field, value, reason string) error {
 		return &FieldError{Kind: ErrInvalidInstance, Field: field, Value: value, Reason: reason}
 	}
-	if reason := checkWord(in.Service, MaxName); reason != "" {
+	if reason := checkWord(in.Service, bounds.MaxName); reason != "" {
 		return bad("Service", in.Service, reason)
 	}
 	if in.Namespace != "" {
-		if reason := checkWord(in.Namespace, MaxName); reason != "" {
+		if reason := checkWord(in.Namespace, bounds.MaxName); reason != "" {
 			return bad("Namespace", in.Namespace, reason)
 		}
 	}
@@ -48,30 +35,30 @@ func (in Instance) Validate() error {
 	}
 	// An ID is usually derived from the fields above. Check it after them, so that the error names the
 	// cause.
-	if reason := checkWord(in.ID, MaxID); reason != "" {
+	if reason := checkWord(in.ID, bounds.MaxID); reason != "" {
 		return bad("ID", in.ID, reason)
 	}
-	if len(in.Tags) > MaxTags {
-		return bad("Tags", strconv.Itoa(len(in.Tags))+" tags", "want at most "+strconv.Itoa(MaxTags))
+	if len(in.Tags) > bounds.MaxTags {
+		return bad("Tags", strconv.Itoa(len(in.Tags))+" tags", "want at most "+strconv.Itoa(bounds.MaxTags))
 	}
 	for i, tag := range in.Tags {
 		if reason := checkTag(tag); reason != "" {
 			return bad("Tags["+strconv.Itoa(i)+"]", tag, reason)
 		}
 	}
-	if len(in.Meta) > MaxMeta {
-		return bad("Meta", strconv.Itoa(len(in.Meta))+" pairs", "want at most "+strconv.Itoa(MaxMeta))
+	if len(in.Meta) > bounds.MaxMeta {
+		return bad("Meta", strconv.Itoa(len(in.Meta))+" pairs", "want at most "+strconv.Itoa(bounds.MaxMeta))
 	}
 	for key, value := range in.Meta {
 		if reason := checkMetaKey(key); reason != "" {
 			return bad("Meta key", key, reason)
 		}
-		if reason := checkText(value, MaxMetaValue); reason != "" {
+		if reason := checkText(value, bounds.MaxMetaValue); reason != "" {
 			return bad("Meta["+quote(key)+"]", value, reason)
 		}
 	}
-	if in.Weight < 0 || in.Weight > MaxWeight {
-		return bad("Weight", strconv.Itoa(in.Weight), "want 0 (the default) to "+strconv.Itoa(MaxWeight))
+	if in.Weight < 0 || in.Weight > bounds.MaxWeight {
+		return bad("Weight", strconv.Itoa(in.Weight), "want 0 (the default) to "+strconv.Itoa(bounds.MaxWeight))
 	}
 	if in.Status > Draining {
 		return bad("Status", strconv.Itoa(int(in.Status)), "want Serving or Draining")
@@ -84,11 +71,11 @@ func (in Instance) Validate() error {
 
 // Validate checks the names of q. The error is a *FieldError that wraps ErrInvalidQuery.
 func (q Query) Validate() error {
-	if reason := checkWord(q.Service, MaxName); reason != "" {
+	if reason := checkWord(q.Service, bounds.MaxName); reason != "" {
 		return &FieldError{Kind: ErrInvalidQuery, Field: "Service", Value: q.Service, Reason: reason}
 	}
 	if q.Namespace != "" {
-		if reason := checkWord(q.Namespace, MaxName); reason != "" {
+		if reason := checkWord(q.Namespace, bounds.MaxName); reason != "" {
 			return &FieldError{Kind: ErrInvalidQuery, Field: "Namespace", Value: q.Namespace, Reason: reason}
 		}
 	}
@@ -145,15 +132,15 @@ func checkIP(ip netip.Addr) string {
 		return "is the address to listen on every interface; want one that others can dial"
 	case ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "is a multicast or broadcast address; want one that a single instance answers"
-	case len(ip.Zone()) > MaxName || strings.ContainsFunc(ip.Zone(), unprintable):
+	case len(ip.Zone()) > bounds.MaxName || strings.ContainsFunc(ip.Zone(), unprintable):
 		return "has a malformed IPv6 zone"
 	}
 	return ""
 }
 
 func checkHost(host string) string {
-	if len(host) > MaxHost {
-		return "want a host name of at most " + strconv.Itoa(MaxHost) + " bytes"
+	if len(host) > bounds.MaxHost {
+		return "want a host name of at most " + strconv.Itoa(bounds.MaxHost) + " bytes"
 	}
 	for i := range len(host) {
 		if c := host[i]; !alphanumeric(c) && c != '.' && c != '_' && c != '-' {
@@ -173,15 +160,15 @@ func checkTag(tag string) string {
 	if strings.Contains(tag, " ") {
 		return "must not contain spaces"
 	}
-	return checkText(tag, MaxTag)
+	return checkText(tag, bounds.MaxTag)
 }
 
 func checkMetaKey(key string) string {
 	if key == "" {
 		return "must not be empty"
 	}
-	if len(key) > MaxMetaKey {
-		return "want at most " + strconv.Itoa(MaxMetaKey) + " bytes, has " + strconv.Itoa(len(key))
+	if len(key) > bounds.MaxMetaKey {
+		return "want at most " + strconv.Itoa(bounds.MaxMetaKey) + " bytes, has " + strconv.Itoa(len(key))
 	}
 	for i := range len(key) {
 		if c := key[i]; !alphanumeric(c) && c != '_' && c != '-' {

@@ -14,10 +14,10 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/securitytest"
 	engine "github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/protocol/reqrep"
-	"github.com/linkmesh/link/security/securitytest"
 	"github.com/linkmesh/link/tracing"
 )
 

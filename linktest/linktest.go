@@ -58,7 +58,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/discovery/static"
-	"github.com/linkmesh/link/security/securitytest"
+	"github.com/linkmesh/link/internal/securitytest"
 )
 
 // trustDomain is the trust domain of every mesh. The authorities of meshes have

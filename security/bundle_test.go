@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func TestBundleRefuses(t *testing.T) {

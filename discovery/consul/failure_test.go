@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 	"github.com/linkmesh/link/security"
 )
 
@@ -193,7 +194,7 @@ func TestALargeInstanceThatIsOutIsTakenOver(t *testing.T) {
 		in := instance("orders-1")
 		in.Meta = make(map[string]string)
 		for key := range strings.SplitSeq("abcdefghijklmnopqrst", "") {
-			in.Meta[key] = strings.Repeat("x", discovery.MaxMetaValue)
+			in.Meta[key] = strings.Repeat("x", bounds.MaxMetaValue)
 		}
 		a.add(t, in)
 		a.mu.Lock()

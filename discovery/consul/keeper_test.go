@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // members parses text such as "a b@node" into members, in the given order.
@@ -124,7 +125,7 @@ func TestWhatIsHeldStandsBesideWhatIsNew(t *testing.T) {
 }
 
 func TestInstancesOfOneIDAreAllDelivered(t *testing.T) {
-	long := strings.Repeat("x", discovery.MaxID)
+	long := strings.Repeat("x", bounds.MaxID)
 	parts := [][]member{members("a@n1 a@n2 b@n1 " + long + "@n1 " + long + "@n2"), members("a@n2 b@n1 c@n9")}
 	parts[0][0].created, parts[0][1].created = 9, 5
 	first, _ := merge(parts)

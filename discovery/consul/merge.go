@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // suffixLen is the length of the suffix that distinguishes instances with one ID: a dash and 8 hex
@@ -79,8 +80,8 @@ func tellApart(same []member) {
 		}
 		sum := sha256.Sum256([]byte(same[i].dc + "\x00" + same[i].node))
 		id := same[i].ID
-		if len(id) > discovery.MaxID-suffixLen {
-			id = id[:discovery.MaxID-suffixLen]
+		if len(id) > bounds.MaxID-suffixLen {
+			id = id[:bounds.MaxID-suffixLen]
 		}
 		same[i].ID = strings.TrimRight(id, "._-") + "-" + hex.EncodeToString(sum[:4])
 	}

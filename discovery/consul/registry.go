@@ -47,14 +47,23 @@ type Registry struct {
 	calls   sync.WaitGroup
 	closing sync.Once
 
-	mu        sync.Mutex // guards the fields below
-	shut      bool
-	saving    bool
-	policies  int
+	mu       sync.Mutex // guards the fields below
+	shut     bool
+	saving   bool
+	policies int
+	watches
+	announced
+}
+
+// watches are what the program watches.
+type watches struct {
 	followers map[discovery.Query]*follower
 	finders   map[discovery.TagQuery]*finder
 	stops     map[*watch]struct{}
+}
 
+// announced is what the agent has of this registry.
+type announced struct {
 	// registrations is keyed by catalogKey and includes those that are not announced yet.
 	registrations map[string]*registration
 
@@ -89,23 +98,22 @@ func New(cfg Config) (*Registry, error) {
 		return nil, err
 	}
 	return &Registry{
-		client:        c,
-		datacenters:   cfg.sources(),
-		namespace:     os.Getenv(api.HTTPNamespaceEnvName),
-		partition:     os.Getenv(api.HTTPPartitionEnvName),
-		log:           cfg.Logger,
-		lines:         lines,
-		feed:          feed.New("consul"),
-		names:         feed.NewNames(),
-		saver:         s,
-		budget:        newBudget(),
-		polls:         make(chan struct{}, pollers),
-		group:         lifecycle.New(context.Background()),
-		followers:     make(map[discovery.Query]*follower),
-		finders:       make(map[discovery.TagQuery]*finder),
-		stops:         make(map[*watch]struct{}),
-		registrations: make(map[string]*registration),
-		loose:         make(map[string]string),
+		client:      c,
+		datacenters: cfg.sources(),
+		namespace:   os.Getenv(api.HTTPNamespaceEnvName),
+		partition:   os.Getenv(api.HTTPPartitionEnvName),
+		log:         cfg.Logger,
+		lines:       lines,
+		feed:        feed.New("consul"),
+		names:       feed.NewNames(),
+		saver:       s,
+		budget:      newBudget(),
+		polls:       make(chan struct{}, pollers),
+		group:       lifecycle.New(context.Background()),
+		watches: watches{
+			followers: make(map[discovery.Query]*follower), finders: make(map[discovery.TagQuery]*finder), stops: make(map[*watch]struct{}),
+		},
+		announced: announced{registrations: make(map[string]*registration), loose: make(map[string]string)},
 	}, nil
 }
 

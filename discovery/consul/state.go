@@ -9,6 +9,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // stateFormat is the format that this package writes and the only one it reads. Readers ignore
@@ -70,7 +71,7 @@ func newCoder() (coder, error) {
 		UTF8:             cbor.UTF8RejectInvalid,
 		MaxNestedLevels:  5,
 		MaxArrayElements: discovery.MaxInstances,
-		MaxMapPairs:      2 * discovery.MaxMeta,
+		MaxMapPairs:      2 * bounds.MaxMeta,
 	}.DecMode()
 	if err != nil {
 		return coder{}, fmt.Errorf("consul: CBOR decoder: %w", err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 func duplicateRefused(t *testing.T, k *kit) {
@@ -68,7 +69,7 @@ func invalid() map[string]func(*discovery.Instance) {
 		"Namespace": func(in *discovery.Instance) { in.Namespace = "a/b" },
 		"Addr":      func(in *discovery.Instance) { in.Addr = "192.0.2.1:0" },
 		"Tags[1]":   func(in *discovery.Instance) { in.Tags = []string{"v2", "two words"} },
-		"Tags":      func(in *discovery.Instance) { in.Tags = make([]string, discovery.MaxTags+1) },
+		"Tags":      func(in *discovery.Instance) { in.Tags = make([]string, bounds.MaxTags+1) },
 		"Meta key":  func(in *discovery.Instance) { in.Meta = map[string]string{"a b": "c"} },
 		`Meta["a"]`: func(in *discovery.Instance) { in.Meta = map[string]string{"a": "line\nbreak"} },
 		"Weight":    func(in *discovery.Instance) { in.Weight = -1 },

@@ -9,6 +9,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 const (
@@ -53,8 +54,8 @@ func newCoder() (coder, error) {
 		TagsMd:           cbor.TagsForbidden,
 		UTF8:             cbor.UTF8RejectInvalid,
 		MaxNestedLevels:  4,
-		MaxArrayElements: 2 * discovery.MaxTags,
-		MaxMapPairs:      2 * discovery.MaxMeta,
+		MaxArrayElements: 2 * bounds.MaxTags,
+		MaxMapPairs:      2 * bounds.MaxMeta,
 	}.DecMode()
 	if err != nil {
 		return coder{}, fmt.Errorf("local: CBOR decoder: %w", err)

@@ -7,26 +7,27 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 func largest() discovery.Instance {
 	in := discovery.Instance{
-		ID:        strings.Repeat("i", discovery.MaxID),
-		Service:   strings.Repeat("s", discovery.MaxName),
-		Namespace: strings.Repeat("n", discovery.MaxName),
-		Addr:      strings.Repeat("h", discovery.MaxHost) + ":65535",
+		ID:        strings.Repeat("i", bounds.MaxID),
+		Service:   strings.Repeat("s", bounds.MaxName),
+		Namespace: strings.Repeat("n", bounds.MaxName),
+		Addr:      strings.Repeat("h", bounds.MaxHost) + ":65535",
 		Meta:      make(map[string]string),
-		Weight:    discovery.MaxWeight,
+		Weight:    bounds.MaxWeight,
 		Status:    discovery.Draining,
 		Started:   time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC),
 	}
-	for i := range discovery.MaxTags {
+	for i := range bounds.MaxTags {
 		n := strconv.Itoa(i)
-		in.Tags = append(in.Tags, n+strings.Repeat("t", discovery.MaxTag-len(n)))
+		in.Tags = append(in.Tags, n+strings.Repeat("t", bounds.MaxTag-len(n)))
 	}
-	for i := range discovery.MaxMeta {
+	for i := range bounds.MaxMeta {
 		n := strconv.Itoa(i)
-		in.Meta[n+strings.Repeat("k", discovery.MaxMetaKey-len(n))] = strings.Repeat("v", discovery.MaxMetaValue)
+		in.Meta[n+strings.Repeat("k", bounds.MaxMetaKey-len(n))] = strings.Repeat("v", bounds.MaxMetaValue)
 	}
 	return in
 }

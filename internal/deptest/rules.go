@@ -22,6 +22,23 @@ func Rules() []Rule {
 			Tests:  true,
 		},
 		{
+			Reason: "sessions know no QUIC, only internal/transport/quicconn does",
+			From:   []string{"./internal/transport/..."},
+			Except: []string{"./internal/transport/quicconn"},
+			Never:  []string{quicTree},
+		},
+		{
+			Reason: "what sessions need of a connection is an interface: standard library and wire only",
+			From:   []string{"./internal/transport/carrier"},
+			Only:   []string{"std", "./internal/wire"},
+		},
+		{
+			Reason: "memconn and carriertest are for tests",
+			From:   []string{"./..."},
+			Except: []string{"./internal/transport/memconn", "./internal/transport/carriertest"},
+			Never:  []string{"./internal/transport/memconn", "./internal/transport/carriertest"},
+		},
+		{
 			Reason: "only tracing and internal/trace know OpenTelemetry",
 			From:   []string{"./..."},
 			Except: []string{"./tracing/...", "./internal/trace/..."},
@@ -56,7 +73,7 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "small tools stand alone: standard library only",
-			From:   []string{"./internal/backoff/...", "./internal/codes/...", "./internal/hash/...", "./internal/notify/..."},
+			From:   []string{"./internal/backoff/...", "./internal/bounds/...", "./internal/codes/...", "./internal/hash/...", "./internal/notify/..."},
 			Only:   []string{"std"},
 		},
 		{
@@ -112,6 +129,11 @@ func Rules() []Rule {
 				"std", ".", "./codec/...", "./discovery/...", "./security/...", "./topology/...", "./tracing/...", "./protocol/...",
 				"./internal/backoff", "./internal/foreign", "./internal/hash", "./internal/notify", "./internal/share", "./internal/spell", "./internal/trace", "./internal/wal",
 			},
+		},
+		{
+			Reason: "what publishers run and what subscribers run know their frames and the log, and neither each other nor the typed face",
+			From:   []string{"./protocol/pubsub/internal/..."},
+			Never:  []string{"./protocol/pubsub", "./protocol/pubsub/internal/serve/...", "./protocol/pubsub/internal/receive/..."},
 		},
 		{
 			Reason: "linktest is for tests",

@@ -1,6 +1,6 @@
 // Command metrics prints figures about the size and shape of the code, one per line:
-// files, functions, structs, exported names, comments, and the stack depth of a call when
-// it is written to the transport. It counts only the library: no tests, examples or
+// files, functions, structs, exported names, comments, the order of the files of the root
+// package, and the stack depth of a call when it is written to the transport. It counts only the library: no tests, examples or
 // measurements.
 //
 //	go run ./internal/metrics [folder]
@@ -29,6 +29,11 @@ func run(root string) error {
 		return err
 	}
 	figures := measure(library)
+	order, err := againstOrder(root, library)
+	if err != nil {
+		return err
+	}
+	figures = append(figures, order...)
 	path, err := callPath(root)
 	if err != nil {
 		return err

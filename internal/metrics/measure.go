@@ -37,7 +37,8 @@ type counts struct {
 	root int
 
 	// exported counts exported names by package.
-	exported map[string]int
+	// A name that files for several systems declare counts once.
+	exported map[string]map[string]bool
 	options  int
 }
 
@@ -106,12 +107,16 @@ func opener(text string) int {
 // export counts the exported names of a declaration, without methods and fields.
 func (c *counts) export(f *file, d ast.Decl) {
 	if c.exported == nil {
-		c.exported = make(map[string]int)
+		c.exported = make(map[string]map[string]bool)
 	}
 	count := func(name *ast.Ident) {
-		if name.IsExported() {
-			c.exported[f.pkg]++
+		if !name.IsExported() {
+			return
 		}
+		if c.exported[f.pkg] == nil {
+			c.exported[f.pkg] = make(map[string]bool)
+		}
+		c.exported[f.pkg][name.Name] = true
 	}
 	switch d := d.(type) {
 	case *ast.FuncDecl:
@@ -145,8 +150,8 @@ func returnsOption(t *ast.FuncType) bool {
 
 func (c *counts) figures() []figure {
 	all := 0
-	for _, n := range c.exported {
-		all += n
+	for _, names := range c.exported {
+		all += len(names)
 	}
 	figures := []figure{
 		{"files", fmt.Sprint(len(c.files))},
@@ -161,11 +166,19 @@ func (c *counts) figures() []figure {
 		{"exported names", fmt.Sprint(all)},
 		{"functions that make options", fmt.Sprint(c.options)},
 	}
+	for _, s := range c.structs {
+		if s.size > wideStruct {
+			figures = append(figures, figure{"a struct of more than 20 fields", fmt.Sprintf("%d (%s)", s.size, s.what)})
+		}
+	}
 	for _, pkg := range slices.Sorted(maps.Keys(c.exported)) {
-		figures = append(figures, figure{"exported names of " + pkg, fmt.Sprint(c.exported[pkg])})
+		figures = append(figures, figure{"exported names of " + pkg, fmt.Sprint(len(c.exported[pkg]))})
 	}
 	return figures
 }
+
+// wideStruct is the number of fields beyond which a struct is listed.
+const wideStruct = 20
 
 // quantiles returns the sizes at the given percentiles, and the largest size with its name.
 func quantiles(all []sized, at ...int) string {

@@ -13,13 +13,15 @@ import (
 )
 
 // The call path is measured with a benchmark of small calls under the profiler. The path is
-// the part of a sampled stack from first to the last function of module before beyond.
+// the part of a sampled stack from first to the last function of module before one of beyond
+// that writes.
 const (
 	benchmark = "^BenchmarkCall64B1$"
-	calls     = "30000x"
+	calls     = "200000x"
 	first     = "github.com/linkmesh/link/protocol/reqrep.Call["
 	module    = "github.com/linkmesh/link"
 	beyond    = "github.com/quic-go/quic-go."
+	writes    = "Write"
 )
 
 // callPath returns the number of functions and files of the library that a call passes
@@ -94,6 +96,7 @@ func commonest(traces []byte) []frame {
 func wayOut(sample string) []frame {
 	// pprof prints callees first. The stack keeps this order until it is reversed.
 	var stack []frame
+	writing := false
 	for line := range strings.Lines(sample) {
 		at := strings.Index(line, "github.com/")
 		if at < 0 {
@@ -102,9 +105,9 @@ func wayOut(sample string) []frame {
 		name, file, _ := strings.Cut(strings.TrimSpace(line[at:]), " ")
 		switch {
 		case strings.HasPrefix(name, beyond):
-			// Drop the functions that quic-go has called.
-			stack = []frame{}
-		case stack == nil || !strings.HasPrefix(name, module):
+			// Drop the functions that quic-go has called. The last of its own was called by the library.
+			stack, writing = []frame{}, strings.Contains(name, writes)
+		case !writing || stack == nil || !strings.HasPrefix(name, module):
 		default:
 			file, _, _ = strings.Cut(filepath.Base(file), ":")
 			stack = append(stack, frame{strings.TrimPrefix(name, module+"/"), file})

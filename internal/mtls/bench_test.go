@@ -6,8 +6,8 @@ import (
 
 	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/mtls/mtlstest"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // showing is a source that presents the given certificate instead of its own.

@@ -24,8 +24,8 @@ import (
 
 	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/mtls/mtlstest"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // A maker makes certificates with any subject and issuer, signed with any key.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/mtls/mtlstest"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 // countingCache is a session cache that counts the sessions put into it.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/linkmesh/link/internal/mtls"
 	"github.com/linkmesh/link/internal/mtls/mtlstest"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func TestHonestPeersMeet(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // TooManyTagsError is why a tag cannot be added.
@@ -13,7 +13,7 @@ type TooManyTagsError struct{ Tag string }
 
 // Error implements error.
 func (e *TooManyTagsError) Error() string {
-	return fmt.Sprintf("the node has %d tags and the tag %q is one too many (discovery.MaxTags); remove one", discovery.MaxTags, e.Tag)
+	return fmt.Sprintf("the tag %q is one too many, because a node has at most %d; remove one", e.Tag, bounds.MaxTags)
 }
 
 // Tags returns the tags that the node has at this moment, sorted: those of the configuration, those whose probes
@@ -28,7 +28,7 @@ func (p *Presence) Add(tag string) error {
 	if p.added[tag] == 0 {
 		possible := slices.Concat(p.cfg.Tags, slices.Collect(maps.Keys(p.cfg.Probes)), slices.Collect(maps.Keys(p.added)), []string{tag})
 		slices.Sort(possible)
-		if n := len(slices.Compact(possible)); n > discovery.MaxTags {
+		if n := len(slices.Compact(possible)); n > bounds.MaxTags {
 			return &TooManyTagsError{tag}
 		}
 	}

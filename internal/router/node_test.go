@@ -17,10 +17,10 @@ import (
 	"github.com/linkmesh/link/discovery/static"
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/mtls"
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/transport"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security"
-	"github.com/linkmesh/link/security/securitytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -39,10 +39,10 @@ func newMesh(tb testing.TB) *mesh {
 // nobody serves no route.
 type nobody struct{}
 
-func (nobody) Find(*transport.Session, *wire.HeadersView) transport.Route { return transport.Route{} }
-func (nobody) Admit(*transport.Session, *transport.Route) *wire.Status    { return nil }
-func (nobody) ServeCall(*transport.Call)                                  {}
-func (nobody) ServeStream(*transport.Stream)                              {}
+func (nobody) Find(*transport.Session, *wire.HeadersView) transport.Route  { return transport.Route{} }
+func (nobody) Authorize(*transport.Session, *transport.Route) *wire.Status { return nil }
+func (nobody) ServeCall(*transport.Call)                                   {}
+func (nobody) ServeStream(*transport.Stream)                               {}
 
 func identify(state tls.ConnectionState, _ *x509.Certificate) (transport.Identity, error) {
 	p, err := mtls.PeerFromState(state)

@@ -56,6 +56,22 @@ type Service struct {
 	// heard means that a list of instances is in use.
 	heard atomic.Bool
 
+	usage
+
+	mu sync.Mutex // guards the fields below
+	// change wakes the calls and followers that wait for a change of the instances.
+	change notify.Broadcast
+	membership
+	// forgot is when forgetTags last acted.
+	forgot time.Time
+	// redialAt is when redial may act next.
+	redialAt time.Time
+	// said holds the messages that are logged only once.
+	said map[string]bool
+}
+
+// usage is how long a service is followed.
+type usage struct {
 	life context.Context //nolint:containedctx // for what follows the registry; it ends when the service is forgotten
 	end  context.CancelCauseFunc
 	// used is serviceTable.age at the last use.
@@ -64,10 +80,10 @@ type Service struct {
 	pins atomic.Int64
 	// recent means that the service was used since follow last checked.
 	recent atomic.Bool
+}
 
-	mu sync.Mutex // guards the fields below
-	// change wakes the calls and followers that wait for a change of the instances.
-	change   notify.Broadcast
+// membership is which instances a service has.
+type membership struct {
 	snapshot discovery.Snapshot
 	// members holds, by ID, the instances of the snapshot that may be dialed and those that are held.
 	members map[string]*instance
@@ -75,12 +91,6 @@ type Service struct {
 	held map[string]time.Time
 	// leftOut holds the instances of the snapshot that may not be dialed.
 	leftOut map[string]bool
-	// forgot is when forgetTags last acted.
-	forgot time.Time
-	// redialAt is when redial may act next.
-	redialAt time.Time
-	// said holds the messages that are logged only once.
-	said map[string]bool
 }
 
 // Service returns the service called name. At first use it begins to watch it.
@@ -127,8 +137,8 @@ func (r *Router) addService(name string) (*Service, error) {
 	}
 	s := &Service{
 		router: r, name: name, identity: id,
-		known:   make(chan struct{}),
-		members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool),
+		known:      make(chan struct{}),
+		membership: membership{members: make(map[string]*instance), held: make(map[string]time.Time), leftOut: make(map[string]bool)},
 	}
 	s.life, s.end = context.WithCancelCause(r.cfg.Group.Context())
 	snapshots, err := r.cfg.Registry.Watch(s.life, query)

@@ -10,9 +10,9 @@ import (
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/race"
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // answering is a minimal handler that echoes the message of each call.
@@ -20,8 +20,8 @@ type answering struct{}
 
 func (answering) Find(*Session, *wire.HeadersView) Route { return Route{} }
 
-func (answering) Admit(*Session, *Route) *wire.Status { return nil }
-func (answering) ServeStream(*Stream)                 {}
+func (answering) Authorize(*Session, *Route) *wire.Status { return nil }
+func (answering) ServeStream(*Stream)                     {}
 func (answering) ServeCall(c *Call) {
 	c.Reply = append(wire.AppendFrameHeader(c.Reply, wire.FrameHeader{Kind: wire.KindData, Length: uint64(len(c.Message))}), c.Message...)
 	c.Reply = wire.AppendOK(c.Reply, c.StatusFlags())

@@ -4,24 +4,24 @@ import (
 	"context"
 	"errors"
 
-	"github.com/quic-go/quic-go"
+	"github.com/linkmesh/link/internal/transport/carrier"
 )
 
 // awaitStream opens a stream. It waits until the peer allows one or ctx ends. Callers that
 // wait here and callers that wait for a lease count together toward Limits.Waiters.
-func (s *Session) awaitStream(ctx context.Context) (*quic.Stream, error) {
-	stream, err := s.conn.OpenStream()
+func (s *Session) awaitStream(ctx context.Context) (carrier.Stream, error) {
+	stream, err := s.conn.TryOpen()
 	if err == nil {
 		return stream, nil
 	}
-	if !errors.As(err, new(*quic.StreamLimitReachedError)) {
+	if !errors.Is(err, carrier.ErrNoStream) {
 		return nil, s.streamError(err, true)
 	}
 	if !s.leases.waitOutside() {
 		return nil, &Error{Reason: ReasonOverloaded, Peer: s.remoteAddr, NotProcessed: true, Err: errWaiters}
 	}
 	defer s.leases.leaveOutside()
-	if stream, err = s.conn.OpenStreamSync(ctx); err == nil {
+	if stream, err = s.conn.Open(ctx); err == nil {
 		return stream, nil
 	}
 	if ctx.Err() != nil {

@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -66,43 +65,22 @@ func (s *Session) CallMovable(ctx context.Context, now, deadline time.Time, h *w
 	if err := s.acquire(); err != nil {
 		return err
 	}
-	if len(data) > LeasedMessage {
-		return s.callOnce(ctx, deadline, h, data, mover, reply)
-	}
-	l, err := s.leases.get(ctx, deadline)
+	l, waited, err := s.leaseFor(ctx, deadline, len(data))
 	if err != nil {
 		return err
 	}
-	// After a wait for the lease, now is out of date.
-	if l.waited {
-		l.waited, now = false, time.Now()
+	if waited {
+		now = time.Now()
 	}
-	return l.call(ctx, now, deadline, h, data, wire.StreamCalls, mover, reply)
-}
-
-// callOnce sends a large call on a stream of its own.
-func (s *Session) callOnce(ctx context.Context, deadline time.Time, h *wire.Headers, data []byte, mover Mover, reply *Reply) error {
-	open, cancel := context.WithDeadline(ctx, deadline)
-	stream, err := s.awaitStream(open)
-	cancel()
-	if err != nil {
-		return err
-	}
-	l := s.newLease(stream)
-	s.leases.use(l)
-	return l.call(ctx, time.Now(), deadline, h, data, wire.StreamCall, mover, reply)
-}
-
-func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Headers, data []byte, kind wire.StreamType, mover Mover, reply *Reply) error {
 	h.Timeout = uint64(max(deadline.Sub(now).Microseconds(), 0))
 	l.begin(ctx, now, deadline, mover)
-	failed := l.exchange(h, data, kind, reply)
+	failed := l.exchange(h, data, reply)
 	untouched := l.finish()
 	if failed == nil {
 		reply.At = time.Now()
-		l.session.touch(reply.At)
+		s.touch(reply.At)
 		l.freed = reply.At
-		reply.clean = reply.clean && untouched && kind == wire.StreamCalls
+		reply.clean = reply.clean && untouched && !l.single
 		if !reply.clean {
 			l.discard(wire.CodeNone)
 		}
@@ -114,23 +92,44 @@ func (l *lease) call(ctx context.Context, now, deadline time.Time, h *wire.Heade
 	return l.failure(ctx, failed)
 }
 
+// leaseFor returns a stream for a call with a message of size bytes, and whether the call had to wait for it. A large
+// message gets a stream of its own.
+func (s *Session) leaseFor(ctx context.Context, deadline time.Time, size int) (l *lease, waited bool, err error) {
+	if size <= LeasedMessage {
+		if l, err = s.leases.get(ctx, deadline); err != nil {
+			return nil, false, err
+		}
+		waited, l.waited = l.waited, false
+		return l, waited, nil
+	}
+	open, cancel := context.WithDeadline(ctx, deadline)
+	stream, err := s.awaitStream(open)
+	cancel()
+	if err != nil {
+		return nil, false, err
+	}
+	l = s.newLease(stream)
+	l.single = true
+	s.leases.use(l)
+	return l, true, nil
+}
+
 // discard ends a stream that is not reused.
 func (l *lease) discard(code wire.Code) {
 	l.session.leases.remove(l)
-	l.stream.CancelRead(quic.StreamErrorCode(code))
+	l.stream.CancelRead(code)
 	if code == wire.CodeNone {
-		// Close fails only if the stream has ended already.
-		_ = l.stream.Close()
+		l.stream.Finish()
 		return
 	}
-	l.stream.CancelWrite(quic.StreamErrorCode(code))
+	l.stream.CancelWrite(code)
 }
 
 // failure returns the error of a failed call: why this side ended it or, if it did not,
 // what the transport reports.
 func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 	s := l.session
-	unsent := failed.unsent || s.unserved(l.stream.StreamID())
+	unsent := failed.unsent || s.unserved(l.stream.ID())
 	switch l.ending.Load() {
 	case endCanceled:
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: ended(ctx)}
@@ -157,44 +156,30 @@ type callFailure struct {
 	answered bool
 }
 
-// exchange writes the request and reads the reply.
-func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, reply *Reply) *callFailure {
-	l.frames = l.frames[:0]
-	if l.maxReply = h.MaxMessage; l.maxReply == 0 {
-		l.maxReply = uint64(l.session.endpoint.limits.MaxMessage)
-	}
-	if l.fresh {
-		l.frames = wire.AppendVarint(l.frames, uint64(kind))
-	} else {
-		l.odd = !l.odd
-	}
-	start := len(l.frames)
-	l.frames = wire.AppendHeaders(l.frames, h)
-	if n := len(l.frames) - start; n > wire.MaxHeader {
-		return &callFailure{err: &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}, unsent: true}
+// exchange writes the request and reads the reply. It writes a small request itself, because every function more on the way
+// is one more on the stack of each caller that waits.
+func (l *lease) exchange(h *wire.Headers, data []byte, reply *Reply) *callFailure {
+	if err := l.appendHead(h); err != nil {
+		return &callFailure{err: err, unsent: true}
 	}
 	rest := data
 	if len(data) <= inlineBody {
 		l.frames, rest = append(l.frames, data...), nil
 	}
-	if err := l.write(kind == wire.StreamCalls && rest == nil); err != nil {
-		return l.refused(reply, err)
+	err := carrier.ErrWouldBlock
+	if len(l.frames) <= oneWrite && rest == nil && !l.single {
+		err = l.out.queue(l.frames, time.Time{})
 	}
-	l.fresh = false
-	if rest != nil {
-		write := func() error { return l.out.writeBulk(l.session, rest) }
-		if len(rest) <= LeasedMessage {
-			write = func() error { return l.out.writeAll(rest) }
+	if err != nil {
+		if errors.Is(err, carrier.ErrWouldBlock) {
+			err = l.write(rest)
 		}
-		if err := write(); err != nil {
+		if err != nil {
 			return l.refused(reply, err)
 		}
 	}
-	if kind == wire.StreamCall {
-		// Close fails only if the stream was reset, which read reports.
-		_ = l.stream.Close()
-	}
-	err := l.read(reply)
+	l.fresh = false
+	err = l.read(reply)
 	if unwritten := l.out.settle(); unwritten != nil {
 		if err != nil {
 			return &callFailure{err: unwritten, unsent: true}
@@ -212,6 +197,47 @@ func (l *lease) exchange(h *wire.Headers, data []byte, kind wire.StreamType, rep
 	return nil
 }
 
+// appendHead puts what precedes the message into l.frames.
+func (l *lease) appendHead(h *wire.Headers) error {
+	l.frames = l.frames[:0]
+	if l.maxReply = h.MaxMessage; l.maxReply == 0 {
+		l.maxReply = uint64(l.session.endpoint.limits.MaxMessage)
+	}
+	switch {
+	case !l.fresh:
+		l.odd = !l.odd
+	case l.single:
+		l.frames = wire.AppendVarint(l.frames, uint64(wire.StreamCall))
+	default:
+		l.frames = wire.AppendVarint(l.frames, uint64(wire.StreamCalls))
+	}
+	start := len(l.frames)
+	l.frames = wire.AppendHeaders(l.frames, h)
+	if n := len(l.frames) - start; n > wire.MaxHeader {
+		return &Error{Reason: ReasonLimit, Peer: l.session.remoteAddr, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(n)}}
+	}
+	return nil
+}
+
+// write writes l.frames and rest, the part of the message that is not among them. It may wait for the peer to make room.
+func (l *lease) write(rest []byte) error {
+	err := l.out.settle()
+	if err == nil {
+		err = l.out.writeAll(l.frames)
+	}
+	switch {
+	case err != nil || len(rest) == 0:
+	case len(rest) <= LeasedMessage:
+		err = l.out.writeAll(rest)
+	default:
+		err = l.out.writeBulk(l.session, rest)
+	}
+	if err == nil && l.single {
+		l.stream.Finish()
+	}
+	return err
+}
+
 // refused reads the reply to a request that could not be written. The request is incomplete,
 // so no handler has seen it, but the peer may have sent a refusal.
 func (l *lease) refused(reply *Reply, err error) *callFailure {
@@ -220,21 +246,6 @@ func (l *lease) refused(reply *Reply, err error) *callFailure {
 		return nil
 	}
 	return &callFailure{err: err, unsent: true, answered: reply.Message != nil}
-}
-
-// write sends l.frames. If last is set, nothing follows before the reply, and write may
-// queue them.
-func (l *lease) write(last bool) error {
-	if last && len(l.frames) <= oneWrite {
-		err := l.out.queue(l.frames, time.Time{})
-		if !errors.Is(err, quic.ErrWouldBlock) {
-			return err
-		}
-	}
-	if err := l.out.settle(); err != nil {
-		return err
-	}
-	return l.out.writeAll(l.frames)
 }
 
 // read reads [DATA] STATUS.

@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -25,7 +24,7 @@ type controlWriter struct {
 	session *Session
 
 	mu     sync.Mutex // guards the fields below
-	stream *quic.SendStream
+	stream carrier.Sender
 	// queue holds the frames behind those that are being written.
 	queue []byte
 	// writing is set while a goroutine writes.
@@ -70,11 +69,10 @@ func (c *controlWriter) write(b []byte) {
 
 // open opens our CONTROL stream and sends SETUP and ROUTES.
 func (s *Session) open(setup *wire.Setup, routes []wire.RouteInfo) error {
-	stream, err := s.conn.OpenUniStream()
+	stream, err := s.conn.OpenControl()
 	if err != nil {
 		return err
 	}
-	stream.SetPriority(0, false)
 	b := wire.AppendSetup(wire.AppendVarint(nil, uint64(wire.StreamControl)), setup)
 	first := uint64(0)
 	for len(routes) > 0 {
@@ -143,7 +141,7 @@ func (s *Session) catchUp(setup *wire.Setup) {
 func (s *Session) acceptUni(ctx context.Context) {
 	var hasControl bool
 	for {
-		stream, err := s.conn.AcceptUniStream(ctx)
+		stream, err := s.conn.AcceptUni(ctx)
 		if err != nil {
 			return
 		}
@@ -157,8 +155,8 @@ func (s *Session) acceptUni(ctx context.Context) {
 			s.close(wire.CodeLimit, "too many unidirectional streams of an unknown type")
 			return
 		case kind != wire.StreamControl:
-			stream.CancelRead(quic.StreamErrorCode(wire.CodeIgnored))
-			stream.ReleaseStreamCredit()
+			stream.CancelRead(wire.CodeIgnored)
+			stream.ReleaseCredit()
 		case hasControl:
 			s.close(wire.CodeProtocol, "second CONTROL stream")
 			return

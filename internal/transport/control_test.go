@@ -2,14 +2,13 @@ package transport
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -24,7 +23,7 @@ var controlAttacks = []struct {
 	want   wire.Code
 }{
 	{"second CONTROL stream", false, func(r *raw) { r.openUni(append(controlType(), setupFrame()...)) }, wire.CodeProtocol},
-	{"CONTROL ended", false, func(r *raw) { _ = r.control.Close() }, wire.CodeProtocol},
+	{"CONTROL ended", false, func(r *raw) { r.control.Finish() }, wire.CodeProtocol},
 	{"CONTROL reset", false, func(r *raw) { r.control.CancelWrite(0) }, wire.CodeProtocol},
 	{"SETUP twice", false, func(r *raw) { r.send(setupFrame()) }, wire.CodeProtocol},
 	{"PING before SETUP", true, func(r *raw) { r.open(append(controlType(), wire.AppendPing(nil, wire.KindPing, 1)...)) }, wire.CodeProtocol},
@@ -57,28 +56,28 @@ var controlAttacks = []struct {
 	}, wire.CodeProtocol},
 	{"TAGS that do not print", false, func(r *raw) { r.send(wire.AppendTags(nil, &wire.Tags{Tags: []string{"\u202ev2"}})) }, wire.CodeProtocol},
 	{"unknown critical frame", false, func(r *raw) { r.send(frame(0x9d, wire.FlagCritical, "x")) }, wire.CodeProtocol},
-	{"stream without a type", false, func(r *raw) { _ = r.openUni(nil).Close() }, wire.CodeProtocol},
+	{"stream without a type", false, func(r *raw) { r.openUni(nil).Finish() }, wire.CodeProtocol},
 	{"frame that never ends", false, func(r *raw) { r.send(frame(wire.KindRoutes, 0, "0123456789")[:5]) }, wire.CodeProtocol},
 }
 
 // TestClientClosesOnMalformedRoutes checks that a client closes the connection on malformed ROUTES.
 // A server does not parse ROUTES, because clients serve nothing.
 func TestClientClosesOnMalformedRoutes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		ended := make(chan error, 1)
 		server := w.rawServer("orders", func(r *raw) {
 			r.open(append(controlType(), setupFrame()...))
 			r.send(frame(wire.KindRoutes, 0, "\xff"))
 			<-r.conn.Context().Done()
-			ended <- context.Cause(r.conn.Context())
+			ended <- r.conn.Cause()
 		})
 		// The dial fails if the frame arrives before it has ended.
 		if s, err := w.quiet("web", Limits{}).dial(server); err == nil {
 			<-s.Done()
 		}
-		app, ok := errors.AsType[*quic.ApplicationError](<-ended)
-		if !ok || wire.Code(app.ErrorCode) != wire.CodeProtocol {
-			w.t.Errorf("closed with %v, want PROTOCOL", app)
+		end, ok := errors.AsType[*carrier.EndError](<-ended)
+		if !ok || end.Code != wire.CodeProtocol {
+			w.t.Errorf("closed with %v, want PROTOCOL", end)
 		}
 	})
 }
@@ -86,7 +85,7 @@ func TestClientClosesOnMalformedRoutes(t *testing.T) {
 func TestServerClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{})
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -109,7 +108,7 @@ func TestServerClosesOnControlAttack(t *testing.T) {
 func TestClientClosesOnControlAttack(t *testing.T) {
 	for _, test := range controlAttacks {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				ended := make(chan error, 1)
 				server := w.rawServer("orders", func(r *raw) {
@@ -118,7 +117,7 @@ func TestClientClosesOnControlAttack(t *testing.T) {
 					}
 					test.attack(r)
 					<-r.conn.Context().Done()
-					ended <- context.Cause(r.conn.Context())
+					ended <- r.conn.Cause()
 				})
 				s, err := w.quiet("web", Limits{}).dial(server)
 				if test.fresh {
@@ -129,9 +128,9 @@ func TestClientClosesOnControlAttack(t *testing.T) {
 					// The dial fails if the attack arrives before it has ended.
 					<-s.Done()
 				}
-				app, ok := errors.AsType[*quic.ApplicationError](<-ended)
-				if !ok || wire.Code(app.ErrorCode) != test.want {
-					t.Errorf("closed with %v, want %v", app, test.want)
+				end, ok := errors.AsType[*carrier.EndError](<-ended)
+				if !ok || end.Code != test.want {
+					t.Errorf("closed with %v, want %v", end, test.want)
 				}
 			})
 		})
@@ -146,7 +145,7 @@ func reasonOf(code wire.Code) Reason {
 }
 
 func TestUnknownControlFramesAreSkipped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -171,7 +170,7 @@ func TestUnknownStreamsAreIgnored(t *testing.T) {
 		r := w.client("web", server)
 		// 40 is more than may be open at once, so the server must release them.
 		for range 40 {
-			s, err := r.conn.OpenUniStreamSync(t.Context())
+			s, err := r.quic.OpenUniStreamSync(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,12 +189,12 @@ func TestUnknownStreamsAreIgnored(t *testing.T) {
 }
 
 func isReset(err error, code wire.Code) bool {
-	se, ok := errors.AsType[*quic.StreamError](err)
-	return ok && se.Remote && wire.Code(se.ErrorCode) == code
+	reset, ok := errors.AsType[*carrier.ResetError](quicconn.Translate(err))
+	return ok && reset.Remote && reset.Code == code
 }
 
 func TestClientIgnoresUnknownStreams(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.openUni(append(wire.AppendVarint(nil, 0x9d), "grease"...))
@@ -222,7 +221,7 @@ func TestUnknownStreamsAreBounded(t *testing.T) { // SEC-380
 		r := w.client("mallory", server)
 		opened := 0
 		for ; opened < 2*controlBurst; opened++ {
-			s, err := r.conn.OpenUniStreamSync(t.Context())
+			s, err := r.quic.OpenUniStreamSync(t.Context())
 			if err != nil {
 				break
 			}
@@ -291,7 +290,7 @@ func TestControlWaitsWhileTheConnectionIsFull(t *testing.T) {
 
 // TestServerDrainsWhatItHearsFromClients checks that a client that has sent GOAWAY may still make calls.
 func TestServerDrainsWhatItHearsFromClients(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{Reason: "bye"}))

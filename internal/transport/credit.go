@@ -6,10 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -46,7 +45,7 @@ type lateCredit struct {
 
 // owed is a stream whose credit returns later, and its cost.
 type owed struct {
-	stream *quic.Stream
+	stream carrier.Stream
 	cost   int
 }
 
@@ -78,9 +77,9 @@ func (s *Session) refusal(cost int) (late bool) {
 // later otherwise. If there is no room to keep the credit for later, giveCredit blocks for a
 // refused stream, which counts toward Limits.StreamsPerProcess meanwhile, and closes the
 // connection for a wasted one: a peer that wastes so many keeps opening others meanwhile.
-func (s *Session) giveCredit(stream *quic.Stream, cost int) {
+func (s *Session) giveCredit(stream carrier.Stream, cost int) {
 	if cost == 0 {
-		stream.ReleaseStreamCredit()
+		stream.ReleaseCredit()
 		return
 	}
 	switch err := s.keepCredit(stream, cost); {
@@ -88,8 +87,8 @@ func (s *Session) giveCredit(stream *quic.Stream, cost int) {
 	case cost != costWasted, errors.Is(err, share.ErrSpent):
 		// With ErrSpent, other peers may have used up the room. wait fails only if the
 		// connection has ended.
-		_ = s.caller.pace.wait(s.conn.Context(), cost)
-		stream.ReleaseStreamCredit()
+		_ = s.caller.pace.wait(s.ctx, cost)
+		stream.ReleaseCredit()
 	default:
 		s.close(wire.CodeLimit, "too many streams carried nothing or found no room: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
 	}
@@ -97,7 +96,7 @@ func (s *Session) giveCredit(stream *quic.Stream, cost int) {
 
 // keepCredit keeps the credit of a stream, to be returned later. It returns the error of
 // [share.Holder.Take].
-func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
+func (s *Session) keepCredit(stream carrier.Stream, cost int) error {
 	if err := s.noteCredit(stream, cost); err != nil {
 		return err
 	}
@@ -111,7 +110,7 @@ func (s *Session) keepCredit(stream *quic.Stream, cost int) error {
 	return nil
 }
 
-func (s *Session) noteCredit(stream *quic.Stream, cost int) error {
+func (s *Session) noteCredit(stream carrier.Stream, cost int) error {
 	l := &s.serving.late
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +132,7 @@ func (s *Session) repay() bool {
 	defer l.mu.Unlock()
 	n := 0
 	for n < len(l.streams) && s.caller.pace.allows(l.streams[n].cost) {
-		l.streams[n].stream.ReleaseStreamCredit()
+		l.streams[n].stream.ReleaseCredit()
 		l.streams[n] = owed{}
 		n++
 	}

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -32,7 +30,7 @@ func TestFramesWithoutCreditCostNothing(t *testing.T) { // SEC-320
 		{"unknown, and longer than may be skipped", 0, 4 << 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{MaxMessage: 4 << 20})
 				server.handler.onStream("stream", func(s *Stream) { <-s.Canceled().Done() })
@@ -75,7 +73,7 @@ func TestFramesWithoutCreditCostNothing(t *testing.T) { // SEC-320
 // TestRepliesOfAHostileServerAreBounded checks that the replies of one server take no more than its
 // share of the client's memory, and that calls to other servers go on.
 func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const limit = 16 << 20
 		message := strings.Repeat("r", 1<<20)
@@ -134,7 +132,7 @@ func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
 // TestAShedStreamMayHaveRun checks that the error of a stream that is ended for lack of memory while
 // its handler runs does not say NotProcessed, so that the caller does not retry elsewhere.
 func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{InFlightBytes: 256 << 10, MaxMessage: 64 << 10, PendingBytes: 256 << 10})
 		opened := server.streams()
@@ -170,7 +168,7 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 	for _, code := range []wire.Code{wire.CodeRefused, wire.CodeOverloaded, wire.CodeGoingAway} {
 		for _, answered := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, answered %t", code, answered), func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inEach(t, func(w *world) {
 					t := w.t
 					server := w.rawServer("orders", serving(func(s *rawStream) {
 						// The varint is the type of the stream.
@@ -180,8 +178,8 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 							s.say(data("part of an answer"))
 							settle()
 						}
-						s.CancelRead(quic.StreamErrorCode(code))
-						s.CancelWrite(quic.StreamErrorCode(code))
+						s.CancelRead(code)
+						s.CancelWrite(code)
 					}))
 					s, err := w.quiet("web", Limits{}).dial(server)
 					if err != nil {
@@ -208,7 +206,7 @@ func TestAResetBehindFramesIsNoRefusal(t *testing.T) { // SEC-322
 // TestCreditOutlivesTheEndOfInput checks that a client can still grant credit for answers after it has
 // ended its input.
 func TestCreditOutlivesTheEndOfInput(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		const answers = 100
@@ -271,7 +269,7 @@ func TestCreditOutlivesTheEndOfInput(t *testing.T) {
 // TestCreditedFramesThatAreNotReadCountAsCredit checks that credited frames count toward maxCredit until
 // they are read, like credit that the peer has not used yet.
 func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const size = 1 << 20
 		streams := maxCredit/size + 6
@@ -337,7 +335,7 @@ func TestCreditedFramesThatAreNotReadCountAsCredit(t *testing.T) { // SEC-384
 // TestCreditedFramesOfAStreamThatEndsAreForgotten checks that credited frames stop counting as credit
 // when their stream ends, even if the handler has not read them.
 func TestCreditedFramesOfAStreamThatEndsAreForgotten(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {

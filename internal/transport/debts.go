@@ -7,9 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/share"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -255,12 +254,17 @@ func (s *Session) admitIdentity(now time.Time) error {
 const lateSetup = "no SETUP in time"
 
 // isOffense reports whether a connection ended because the peer broke the rules of link/1
-// or of QUIC.
+// or of what carries it.
 func isOffense(why error) bool {
-	if app, ok := errors.AsType[*quic.ApplicationError](why); ok {
-		code := wire.Code(app.ErrorCode)
-		return !app.Remote && (code == wire.CodeProtocol || code == wire.CodeLimit) && app.ErrorMessage != lateSetup
+	end, ok := errors.AsType[*carrier.EndError](why)
+	if !ok || end.Remote {
+		return false
 	}
-	tp, ok := errors.AsType[*quic.TransportError](why)
-	return ok && !tp.Remote && tp.ErrorCode >= quic.FlowControlError && tp.ErrorCode <= quic.ProtocolViolation
+	switch end.End { //nolint:exhaustive // no other end is the fault of the peer
+	case carrier.EndClosed:
+		return (end.Code == wire.CodeProtocol || end.Code == wire.CodeLimit) && end.Reason != lateSetup
+	case carrier.EndViolated:
+		return true
+	}
+	return false
 }

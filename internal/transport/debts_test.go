@@ -12,6 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -101,7 +102,7 @@ func TestWhatIsAnOffense(t *testing.T) { // SEC-328
 		{&quic.StatelessResetError{}, false},
 		{nil, false},
 	} {
-		if got := isOffense(test.why); got != test.want {
+		if got := isOffense(quicconn.Translate(test.why)); got != test.want {
 			t.Errorf("isOffense(%v) = %t, want %t", test.why, got, test.want)
 		}
 	}
@@ -143,8 +144,8 @@ func (o *outlaw) offend(name string, port int, rule func(r *raw)) bool {
 		pass(3 * refuseFor)
 		return false
 	}
-	r := &raw{t: t, w: o.w, conn: conn}
-	if r.control, err = conn.OpenUniStream(); err == nil {
+	r := o.w.raw(conn)
+	if r.control, err = r.conn.OpenControl(); err == nil {
 		// Write fails if the connection has ended.
 		_, _ = r.control.Write(append(controlType(), setupFrame()...))
 	}
@@ -173,7 +174,7 @@ func useCreditOfNobody(r *raw) {
 // hangUp closes the connection with a code that says that the node has broken the rules. This is
 // not an offense of the peer.
 func hangUp(r *raw) {
-	_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeProtocol), "")
+	r.conn.Close(wire.CodeProtocol, "")
 }
 
 // TestWhoIsCutOffMustPause checks that a peer that breaks the rules again and again is paused, so that
@@ -286,7 +287,7 @@ func TestHandshakesForNothingAreRefusedBefore(t *testing.T) { // SEC-328
 				before++
 				continue
 			}
-			if code, why := (&raw{t: t, w: w, conn: conn}).closed(); code != wire.CodeOverloaded {
+			if code, why := w.raw(conn).closed(); code != wire.CodeOverloaded {
 				t.Fatalf("it was let in, and closed with %v: %s", code, why)
 			}
 			behind++

@@ -4,35 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/backoff"
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// quicConfig returns the configuration that both sides share. The credit granted to
-// all streams together stays below 3/4 of the connection's window, see [Stream.Grant].
-func (e *Endpoint) quicConfig() *quic.Config {
-	return &quic.Config{
-		HandshakeIdleTimeout:             e.limits.DialTimeout,
-		MaxIdleTimeout:                   idleTimeout,
-		InitialStreamReceiveWindow:       firstWindow / 2,
-		MaxStreamReceiveWindow:           6 << 20,
-		InitialConnectionReceiveWindow:   firstWindow,
-		MaxConnectionReceiveWindow:       connWindow,
-		MaxIncomingUniStreams:            16,
-		RequireStreamCreditRelease:       true,
-		EnableStreamResetPartialDelivery: true,
-		AllowConnectionWindowIncrease:    e.mayGrow,
-	}
-}
-
 // connWindow is the most bytes that a peer may have in flight to us on one
-// connection.
+// connection. The credit granted to all streams together stays below 3/4 of it, see
+// [Stream.Grant].
 const connWindow = 32 << 20
 
 // The bytes that a connection may have in flight to us before its window grows, see
@@ -47,27 +30,8 @@ const (
 	wideConns = 64
 )
 
-func (e *Endpoint) serverConfig() *quic.Config {
-	c := e.quicConfig()
-	c.MaxIncomingStreams = int64(e.limits.StreamsPerConnection)
-	narrow := c.Clone()
-	narrow.InitialStreamReceiveWindow, narrow.InitialConnectionReceiveWindow = narrowWindow, narrowWindow
-	c.GetConfigForClient = func(*quic.ClientInfo) (*quic.Config, error) {
-		if e.pools.conns.Used() >= e.pools.conns.Limit()/wideConns {
-			return narrow, nil
-		}
-		return c, nil
-	}
-	return c
-}
-
-func (e *Endpoint) clientConfig() *quic.Config {
-	c := e.quicConfig()
-	// Only the dialing side opens streams.
-	c.MaxIncomingStreams = -1
-	c.KeepAlivePeriod = keepAlive
-	return c
-}
+// narrow reports whether the next connection that a peer dials begins with narrowWindow.
+func (e *Endpoint) narrow() bool { return e.pools.conns.Used() >= e.pools.conns.Limit()/wideConns }
 
 // headStart is how long one address of a name has to answer before the next is
 // dialed in parallel: the Connection Attempt Delay of RFC 8305, section 8.
@@ -245,14 +209,18 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 	if err != nil {
 		return nil, dialError(addr, e.cfg.Protocol, err)
 	}
-	s := e.newSession(conn, true)
-	s.dialedAs = p
-	who, err := e.cfg.Identify(conn.ConnectionState().TLS, own.get())
+	who, err := e.cfg.Identify(conn.TLS(), own.get())
 	if err != nil {
-		s.close(wire.CodeInternal, "identity")
+		conn.Close(wire.CodeInternal, "identity")
 		return nil, &Error{Reason: ReasonIdentity, Peer: addr, NotProcessed: true, Err: err}
 	}
-	s.identify(who, time.Now())
+	return e.greet(ctx, conn, who, p)
+}
+
+// greet makes a session of a connection that was dialed to a known peer. It returns once the peer's SETUP has arrived.
+func (e *Endpoint) greet(ctx context.Context, conn carrier.Conn, who Identity, p *Peer) (*Session, error) {
+	addr := p.key.addr
+	s := e.newSession(conn, who, p)
 	if !e.add(s) {
 		s.close(wire.CodeGoingAway, "closed")
 		return nil, &Error{Reason: ReasonClosed, NotProcessed: true, Err: ErrClosed}
@@ -280,11 +248,11 @@ func (e *Endpoint) dialAddr(ctx context.Context, p *Peer, to netip.AddrPort) (*S
 		}
 		s.touch(time.Now())
 		return s, nil
-	case <-conn.Context().Done():
+	case <-s.Done():
 		if s.isDraining() {
 			return nil, &Error{Reason: ReasonDraining, Peer: addr, NotProcessed: true}
 		}
-		return nil, dialError(addr, e.cfg.Protocol, context.Cause(conn.Context()))
+		return nil, dialError(addr, e.cfg.Protocol, conn.Cause())
 	case <-ctx.Done():
 		s.close(wire.CodeProtocol, "no SETUP in time")
 		return nil, dialError(addr, e.cfg.Protocol, fmt.Errorf("%w: %w", errNoSetup, context.Cause(ctx)))
@@ -295,7 +263,7 @@ var errNoSetup = errors.New("the peer sent no SETUP")
 
 // handshake makes a connection to one address. It gives up as soon as the peer's host
 // reports that nobody listens there.
-func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*quic.Conn, *ownLeaf, error) {
+func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (quicconn.Conn, *ownLeaf, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	knocked := make(chan struct{})
@@ -305,17 +273,17 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (*
 			cancel(errRefused)
 		}
 	}) {
-		return nil, nil, ErrClosed
+		return quicconn.Conn{}, nil, ErrClosed
 	}
 	own, conf := new(ownLeaf), p.conf.Load().TLS()
 	own.watch(conf)
-	conn, err := e.quic.Dial(withOwner(ctx), net.UDPAddrFromAddrPort(to), conf, e.clientConfig())
+	conn, err := e.quic.Dial(withOwner(ctx), to, conf)
 	switch {
 	case err == nil:
 	case errors.Is(err, errRefused), errors.Is(context.Cause(ctx), errRefused):
 		err = errRefused
 	case isTimeout(err):
-		// The timeout is quic-go's, which is as long as that of ctx.
+		// The timeout is that of the carrier, which is as long as that of ctx.
 		err = p.silence()
 	}
 	cancel(nil)

@@ -16,6 +16,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/testutils/simnet"
 
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -399,7 +400,7 @@ func TestAHandshakeThatABusyPeerLostIsMadeAgain(t *testing.T) {
 		"an old token":      &quic.TransportError{Remote: true, ErrorCode: quic.InvalidToken},
 		"a forgotten state": &quic.StatelessResetError{},
 	} {
-		e := dialError("192.0.2.1:1", wire.Protocol, err)
+		e := dialError("192.0.2.1:1", wire.Protocol, quicconn.Translate(err))
 		if e.Reason != ReasonOverloaded || !e.NotProcessed || e.Detail == "" {
 			t.Errorf("%s: %v, not processed %t; want overloaded, which is tried again", name, e, e.NotProcessed)
 		}

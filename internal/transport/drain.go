@@ -106,7 +106,7 @@ func (e *Endpoint) Drain(ctx context.Context, settle func()) error {
 	}
 	e.drain.refusing.Store(true)
 	for _, s := range e.acceptedSessions() {
-		s.announceDrain(uint64(s.serving.lastID.Load()))
+		s.announceDrain(s.serving.lastID.Load())
 	}
 	if err := e.awaitHandlers(ctx, settle); err != nil {
 		return err

@@ -33,7 +33,7 @@ func (r *raw) goAway() wire.GoAway {
 }
 
 func TestDrainSaysGoodbyeTwice(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -90,7 +90,7 @@ func TestDrainSaysGoodbyeTwice(t *testing.T) {
 }
 
 func TestDrainLosesNoCall(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		big := strings.Repeat("b", 3<<20)
@@ -197,7 +197,7 @@ func TestDrainOfANodeWithoutConnectionsIsImmediate(t *testing.T) {
 }
 
 func TestSecondDrainWaitsForTheFirst(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)

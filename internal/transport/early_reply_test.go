@@ -13,7 +13,7 @@ import (
 func TestAStreamWhoseReplyCameBeforeItsRequestIsNotUsedAgain(t *testing.T) {
 	// The small message is written together with its HEADERS, and the large one separately.
 	for _, size := range []int{4 << 10, 40 << 10} {
-		inWorld(t, func(w *world) {
+		inEach(t, func(w *world) {
 			t := w.t
 			var streams atomic.Int32
 			server := w.narrowServer("orders", 512, serving(func(s *rawStream) {

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-
-	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -132,9 +130,8 @@ func (e *EndedError) Unwrap() error { return e.Why }
 // 46, 48, 49 and 51 are all about the certificate. A server without a certificate sends
 // alertHandshakeFailure.
 const (
-	alertBase             = 0x100 // CRYPTO_ERROR, RFC 9001 section 4.8
-	alertCertificateFirst = 42    // bad_certificate
-	alertCertificateLast  = 51    // decrypt_error
+	alertCertificateFirst = 42 // bad_certificate
+	alertCertificateLast  = 51 // decrypt_error
 	alertHandshakeFailure = 40
 	alertNoProtocol       = 120
 	alertCertRequired     = 116
@@ -150,10 +147,41 @@ func dialError(peer, protocol string, err error) *Error {
 		e.Reason = ReasonClosed
 		return e
 	}
-	app, ok := errors.AsType[*quic.ApplicationError](err)
+	end, ok := errors.AsType[*carrier.EndError](err)
+	switch {
+	case ok:
+		e.ended(end, protocol)
+	case errors.Is(err, context.Canceled):
+		e.Reason = ReasonCanceled
+	}
+	return e
+}
+
+// ended completes the error of a handshake whose connection has ended.
+func (e *Error) ended(end *carrier.EndError, protocol string) {
+	switch end.End { //nolint:exhaustive // the others say no more than that the peer cannot be reached
+	case carrier.EndClosed:
+		e.closed(end, protocol)
+	case carrier.EndForgotten:
+		e.Reason = ReasonOverloaded
+		e.Detail = "the peer gave up the handshake before it was complete"
+	case carrier.EndStale:
+		e.Reason = ReasonOverloaded
+		e.Detail = "the peer was too busy to go on with the handshake in time"
+	case carrier.EndBusy:
+		e.Reason = ReasonOverloaded
+		e.Detail = "the peer takes no more handshakes now"
+	case carrier.EndAlert:
+		e.alerted(end, protocol)
+	}
+}
+
+// closed completes the error of a handshake behind which a side closed the connection.
+func (e *Error) closed(end *carrier.EndError, protocol string) {
+	e.Code = end.Code
 	// This side closed the connection, mostly because of what the peer sent.
-	if ok && !app.Remote {
-		switch e.Code = wire.Code(app.ErrorCode); e.Code { //nolint:exhaustive // nothing else is a fault of the peer's
+	if !end.Remote {
+		switch e.Code { //nolint:exhaustive // nothing else is a fault of the peer's
 		case wire.CodeIncompatible:
 			e.Reason = ReasonIncompatible
 		case wire.CodeProtocol, wire.CodeLimit:
@@ -161,92 +189,66 @@ func dialError(peer, protocol string, err error) *Error {
 		case wire.CodeGoingAway:
 			e.Reason = ReasonClosed
 		}
-		return e
+		return
 	}
-	if ok {
-		e.Code, e.Err = wire.Code(app.ErrorCode), nil
-		said := foreign.Text(app.ErrorMessage)
-		e.Detail = said
-		switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
-		case wire.CodeIncompatible:
-			e.Reason = ReasonIncompatible
-			e.Detail = fmt.Sprintf("this node speaks %s, the peer says: %s", protocol, said)
-		case wire.CodeOverloaded:
-			e.Reason = ReasonOverloaded
-		default:
-			e.Reason = ReasonRefused
-		}
-		return e
-	}
-	var tp *quic.TransportError
-	if !errors.As(err, &tp) {
-		switch _, forgotten := errors.AsType[*quic.StatelessResetError](err); {
-		case errors.Is(err, context.Canceled):
-			e.Reason = ReasonCanceled
-		case forgotten:
-			e.Reason = ReasonOverloaded
-			e.Detail = "the peer gave up the handshake before it was complete"
-		}
-		return e
-	}
-	switch alert := uint64(tp.ErrorCode) - alertBase; {
-	case tp.ErrorCode == quic.InvalidToken:
-		// The token is from a Retry that the peer sent too long ago.
+	said := foreign.Text(end.Reason)
+	e.Detail, e.Err = said, nil
+	switch e.Code { //nolint:exhaustive // the other codes say no more than that the peer refused
+	case wire.CodeIncompatible:
+		e.Reason = ReasonIncompatible
+		e.Detail = fmt.Sprintf("this node speaks %s, the peer says: %s", protocol, said)
+	case wire.CodeOverloaded:
 		e.Reason = ReasonOverloaded
-		e.Detail = "the peer was too busy to go on with the handshake in time"
-	case tp.ErrorCode == quic.ConnectionRefused:
-		e.Reason = ReasonOverloaded
-		e.Detail = "the peer takes no more handshakes now"
-	case !tp.ErrorCode.IsCryptoError():
+	default:
+		e.Reason = ReasonRefused
+	}
+}
+
+// alerted completes the error of a handshake that TLS ended.
+func (e *Error) alerted(end *carrier.EndError, protocol string) {
+	switch alert := end.Alert; {
 	case alert == alertNoProtocol:
 		e.Reason = ReasonIncompatible
 		e.Detail = fmt.Sprintf("this node speaks %s, the peer speaks another protocol", protocol)
-	case tp.Remote && (alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired):
+	case !end.Remote:
+		e.Reason = ReasonIdentity
+		if end.Verdict != nil {
+			e.Err = end.Verdict
+		}
+	case alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired:
 		e.Reason = ReasonRejected
 		e.Detail = "the peer did not accept this node's certificate, and its log says why; are both clocks right, and are both nodes of one cluster or authority? " +
 			tls.AlertError(alert).Error()
-	case tp.Remote && alert == alertHandshakeFailure:
+	case alert == alertHandshakeFailure:
 		e.Reason = ReasonIdentity
 		e.Detail = "the peer has no certificate to show"
-	case !tp.Remote:
-		e.Reason = ReasonIdentity
-		if cause := verdict(tp); cause != nil {
-			e.Err = cause
-		}
 	}
-	return e
-}
-
-// verdict returns the error with which crypto/tls, or our verifier, ended a handshake, without
-// what QUIC adds. It returns nil if the handshake ended for another reason.
-func verdict(tp *quic.TransportError) error {
-	for _, cause := range tp.Unwrap() {
-		if cause != nil && !errors.Is(cause, net.ErrClosed) {
-			return cause
-		}
-	}
-	return nil
 }
 
 // lost returns the error of an operation whose connection ended.
 func (s *Session) lost(err error, notProcessed bool) *Error {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errNoStatus) {
-		if cause := context.Cause(s.conn.Context()); cause != nil || err == nil {
+		if cause := s.conn.Cause(); cause != nil || err == nil {
 			err = cause
 		}
 	}
 	s.hasEnded(err)
 	e := &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: notProcessed, Gone: s.vitals.gone.Load(), Err: err}
-	if app, ok := errors.AsType[*quic.ApplicationError](err); ok {
-		e.Code = wire.Code(app.ErrorCode)
-		e.Detail, e.Err = foreign.Text(app.ErrorMessage), nil
+	end, ok := errors.AsType[*carrier.EndError](err)
+	if !ok {
+		return e
+	}
+	switch end.End { //nolint:exhaustive // the others say it in their text
+	case carrier.EndClosed:
+		e.Code = end.Code
+		e.Detail, e.Err = foreign.Text(end.Reason), nil
 		switch {
-		case app.Remote:
+		case end.Remote:
 			e.Detail = "the peer closed it: " + e.Detail
 		case e.Code == wire.CodeGoingAway:
 			e.Reason = ReasonClosed
 		}
-	} else if _, reset := errors.AsType[*quic.StatelessResetError](err); reset {
+	case carrier.EndForgotten:
 		// A live process also answers with a reset if it gave up the connection while it did not hear its peer.
 		e.Detail, e.Err = "the process at its address does not know the connection: it is another one now, or it gave the connection up", nil
 	}
@@ -260,26 +262,8 @@ func (s *Session) streamError(err error, notProcessed bool) *Error {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own
 	}
-	var se *quic.StreamError
-	if errors.As(err, &se) && !se.Remote {
-		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, Code: wire.Code(se.ErrorCode), NotProcessed: notProcessed, Detail: "the stream was ended on this side"}
-	}
-	if se != nil {
-		code := wire.Code(se.ErrorCode)
-		e := &Error{Reason: ReasonReset, Peer: s.remoteAddr, Code: code, NotProcessed: notProcessed || code.NotProcessed(), Detail: code.String()}
-		switch code { //nolint:exhaustive // the rest is a plain reset
-		case wire.CodeRefused:
-			e.Reason = ReasonRefused
-		case wire.CodeGoingAway:
-			e.Reason = ReasonDraining
-		case wire.CodeOverloaded:
-			e.Reason = ReasonOverloaded
-		case wire.CodeLimit:
-			e.Reason = ReasonLimit
-		case wire.CodeProtocol:
-			e.Reason = ReasonProtocol
-		}
-		return e
+	if reset, ok := errors.AsType[*carrier.ResetError](err); ok {
+		return s.resetError(reset, notProcessed)
 	}
 	if syntax, limit := (*wire.SyntaxError)(nil), (*wire.LimitError)(nil); errors.As(err, &syntax) || errors.As(err, &limit) {
 		return &Error{Reason: ReasonProtocol, Peer: s.remoteAddr, NotProcessed: notProcessed, Err: err}
@@ -287,18 +271,39 @@ func (s *Session) streamError(err error, notProcessed bool) *Error {
 	return s.lost(err, notProcessed)
 }
 
+// resetError returns the error of an operation on a stream that was reset.
+func (s *Session) resetError(reset *carrier.ResetError, notProcessed bool) *Error {
+	code := reset.Code
+	if !reset.Remote {
+		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, Code: code, NotProcessed: notProcessed, Detail: "the stream was ended on this side"}
+	}
+	e := &Error{Reason: ReasonReset, Peer: s.remoteAddr, Code: code, NotProcessed: notProcessed || code.NotProcessed(), Detail: code.String()}
+	switch code { //nolint:exhaustive // the rest is a plain reset
+	case wire.CodeRefused:
+		e.Reason = ReasonRefused
+	case wire.CodeGoingAway:
+		e.Reason = ReasonDraining
+	case wire.CodeOverloaded:
+		e.Reason = ReasonOverloaded
+	case wire.CodeLimit:
+		e.Reason = ReasonLimit
+	case wire.CodeProtocol:
+		e.Reason = ReasonProtocol
+	}
+	return e
+}
+
 // lossBehind returns the loss of the connection if that is why the stream was reset on this
 // side, and err otherwise. A lost connection ends the context of a stream before its reader
 // notices, and a handler that returns in between resets the stream.
-func lossBehind(stream *quic.Stream, err error) error {
-	if reset, ok := errors.AsType[*quic.StreamError](err); !ok || reset.Remote {
+func lossBehind(stream carrier.Stream, err error) error {
+	if reset, ok := errors.AsType[*carrier.ResetError](err); !ok || reset.Remote {
 		return err
 	}
-	why := context.Cause(stream.Context())
-	if _, reset := errors.AsType[*quic.StreamError](why); reset || why == nil || errors.Is(why, quic.ErrStreamClosed) || errors.Is(why, context.Canceled) {
-		return err
+	if why := stream.Cause(); carrier.HasEnded(why) {
+		return why
 	}
-	return why
+	return err
 }
 
 func (s *Session) protocolError(detail string) *Error {

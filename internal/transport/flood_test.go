@@ -25,19 +25,19 @@ func TestRapidReset(t *testing.T) {
 		r := w.client("mallory", server)
 		request := callStream(wire.StreamCall, "stubborn", time.Minute, "x")
 		for range 1500 {
-			st, err := r.conn.OpenStreamSync(t.Context())
+			st, err := r.conn.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			// Write fails if the peer has sent STOP_SENDING.
 			_, _ = st.Write(request)
-			if st.StreamID()%16 == 0 {
+			if st.ID()%16 == 0 {
 				// With this delay some requests are sent completely before the reset.
 				idle(latency / 10)
 			}
 			st.CancelWrite(3)
 			st.CancelRead(3)
-			if st.StreamID()%400 == 0 {
+			if st.ID()%400 == 0 {
 				mustEcho(t, honest)
 			}
 		}
@@ -62,7 +62,7 @@ func TestRapidReset(t *testing.T) {
 // TestZeroLengthFrameFlood checks that a flood of empty unknown frames does not keep the calls behind it
 // or other peers from being served, and that it ends the connection if it comes on CONTROL.
 func TestZeroLengthFrameFlood(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -148,7 +148,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 		size int
 	}{{"small", 100}, {"kilobytes", 8 << 10}, {"bulk", 1 << 20}} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{StreamsPerConnection: 20})
 				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
@@ -172,7 +172,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 					t.Error("no request arrived: nothing was tested")
 				}
 				mustEcho(t, honest)
-				_ = r.conn.CloseWithError(0, "")
+				r.conn.Close(0, "")
 			})
 		})
 	}
@@ -201,7 +201,7 @@ func TestSlowloris(t *testing.T) {
 		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", limits)
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -246,7 +246,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 		{"after a call", callStream(wire.StreamCalls, "echo", time.Second, "x"), wire.CodeRefused, idle + 2*time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{StreamIdle: idle})
 				r := w.client("mallory", server)
@@ -281,7 +281,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 
 // TestBodyThatKeepsUpIsServed sends a body that takes longer than BodyGrace but is faster than BodyRate.
 func TestBodyThatKeepsUpIsServed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10})
 		r := w.client("web", server)
@@ -331,7 +331,7 @@ func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 
 // TestALeaseThatThePeerClosedIsNotUsed checks that calls succeed although the peer has closed the idle lease.
 func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamIdle: 5 * time.Second})
 		s := w.quiet("web", Limits{LeaseIdle: time.Hour}).connect(server)
@@ -347,7 +347,7 @@ func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 
 // TestNeverFin has a peer keep all streams of its connection open, and checks that others are still served.
 func TestNeverFin(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 10})
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -360,8 +360,8 @@ func TestNeverFin(t *testing.T) {
 		}
 		ctx, cancel := withTimeout(t, time.Second)
 		defer cancel()
-		if st, err := r.conn.OpenStreamSync(ctx); err == nil && st.StreamID() > 4*20 {
-			t.Errorf("stream %d was allowed", st.StreamID())
+		if st, err := r.conn.Open(ctx); err == nil && st.ID() > 4*20 {
+			t.Errorf("stream %d was allowed", st.ID())
 		}
 		if n := server.Active(); n != 0 {
 			t.Errorf("%d handlers are active", n)

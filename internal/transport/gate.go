@@ -9,13 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
 	"github.com/linkmesh/link/internal/share"
 )
 
-// gate admits handshakes. quic-go itself bounds only completed ones, so without a
+// gate admits handshakes. The carrier itself bounds only completed ones, so without a
 // gate each Initial packet costs a connection and a goroutine.
 type gate struct {
 	limits Limits
@@ -155,8 +154,8 @@ type handshakeKey struct{}
 // dialer try again a little later. A source that has proved its address may hold as
 // many places as it leaves free, which is half of all for the first source: many nodes
 // behind one address start at once after a deploy, and a refusal costs them seconds.
-func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	addr := addrPort(info.RemoteAddr)
+func (g *gate) admit(ctx context.Context, from net.Addr, proven bool) (context.Context, error) {
+	addr := addrPort(from)
 	now := time.Now()
 	g.mu.Lock()
 	if g.wasRefusedLocked(addr, now) {
@@ -171,13 +170,13 @@ func (g *gate) admit(ctx context.Context, info *quic.ClientInfo) (context.Contex
 		g.failed(addr.String(), err)
 		return nil, err
 	}
-	if info.AddrVerified && !g.startsLocked(addr).proven.AllowN(now, 1) {
+	if proven && !g.startsLocked(addr).proven.AllowN(now, 1) {
 		g.refuseLocked(addr)
 		g.mu.Unlock()
 		g.failed(addr.String(), errTooManyStarts)
 		return nil, errTooManyStarts
 	}
-	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(info.RemoteAddr)}), validated: info.AddrVerified}
+	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(from)}), validated: proven}
 	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)
 	if many || h.from.Take(1) != nil {
 		h.from.Release()

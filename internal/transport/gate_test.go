@@ -26,7 +26,7 @@ type visitor struct {
 // visit begins a handshake at the gate. validated means that the address has been validated.
 func visit(g *gate, ip string, validated bool) (visitor, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ctx, err := g.admit(ctx, &quic.ClientInfo{RemoteAddr: udpAddr(ip), AddrVerified: validated})
+	ctx, err := g.admit(ctx, udpAddr(ip), validated)
 	if err != nil {
 		cancel()
 	}
@@ -319,7 +319,7 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.quiet("orders", Limits{HandshakesPerSource: 1000})
-		l, err := server.quic.Listen(server.serverTLS(), server.serverConfig())
+		l, err := server.quic.Listen(server.serverTLS())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -17,14 +15,14 @@ func goAwayServer(w *world, last uint64) *rawServer {
 		r.open(append(controlType(), setupFrame()...))
 		r.accept()
 		for range 3 {
-			if _, err := r.conn.AcceptStream(r.t.Context()); err != nil {
+			if _, err := r.conn.Accept(r.t.Context()); err != nil {
 				r.t.Error(err)
 				return
 			}
 		}
 		r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: last, Reason: "moving\x1b[2J"}))
 		idle(time.Second)
-		_ = r.conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "gone")
+		r.conn.Close(wire.CodeGoingAway, "gone")
 	})
 }
 
@@ -41,7 +39,7 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 		"it does not know":    {wire.MaxVarint, map[uint64]bool{0: true, 4: true, 8: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				s, err := w.quiet("web", Limits{}).dial(goAwayServer(w, tc.last))
 				if err != nil {
@@ -80,13 +78,13 @@ func TestCallsAboveTheLastStreamWereNotProcessed(t *testing.T) {
 // TestReasonOfGoAwayIsInTheError checks that the error of a call that a draining peer does not take contains the
 // reason of its GOAWAY, escaped.
 func TestReasonOfGoAwayIsInTheError(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", func(r *raw) {
 			r.open(append(controlType(), setupFrame()...))
 			r.accept()
 			// The call in flight keeps the connection open.
-			_, _ = r.conn.AcceptStream(r.t.Context())
+			_, _ = r.conn.Accept(r.t.Context())
 			r.send(wire.AppendGoAway(nil, &wire.GoAway{LastStream: 0, Reason: "moving\x1b[2J"}))
 			<-r.conn.Context().Done()
 		})

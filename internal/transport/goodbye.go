@@ -3,8 +3,6 @@ package transport
 import (
 	"sync"
 	"sync/atomic"
-
-	"github.com/quic-go/quic-go"
 )
 
 // goodbye is what the peer of a session has said of its drain.
@@ -51,4 +49,4 @@ func (s *Session) leaving() *Error {
 
 // unserved reports whether the peer has said that none of its handlers sees a stream, because it drains
 // and the stream came too late.
-func (s *Session) unserved(id quic.StreamID) bool { return uint64(id) > s.goodbye.lastServed.Load() }
+func (s *Session) unserved(id uint64) bool { return id > s.goodbye.lastServed.Load() }

@@ -65,7 +65,7 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 				if held := heapInUse() - before; held > 2*counted+maxKeeping+streams*64<<10 {
 					t.Errorf("%d MiB are held, and %d MiB count", held>>20, counted>>20)
 				}
-				_ = r.conn.CloseWithError(0, "")
+				r.conn.Close(0, "")
 				settle()
 				if used := server.pools.bytes.Used(); used != 0 {
 					t.Errorf("%d bytes in flight when nothing is", used)
@@ -100,7 +100,7 @@ func (r *raw) alive() {
 // TestAFrameThatWaitsIsHeldOnce checks that the transport does not copy the body of a frame that waits for
 // a peer that does not read: only the handler that sends the body holds it.
 func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const size, streams = 1 << 20, 90
 		body := strings.Repeat("b", size)
@@ -130,7 +130,7 @@ func TestAFrameThatWaitsIsHeldOnce(t *testing.T) { // SEC-387
 		if err != nil || h.Kind != wire.KindPattern || string(got) != body {
 			t.Errorf("%d bytes arrived in a frame of kind %#x, %v", len(got), h.Kind, err)
 		}
-		_ = r.conn.CloseWithError(0, "")
+		r.conn.Close(0, "")
 	})
 }
 
@@ -195,7 +195,7 @@ func TestGrantDoesNotWaitForThePeer(t *testing.T) { // SEC-387
 				if want := (wire.Credit{Messages: uint64(test.frames), Bytes: 10 * uint64(test.frames)}); got != want {
 					t.Errorf("%+v was granted, want %+v", got, want)
 				}
-				_ = r.conn.CloseWithError(0, "")
+				r.conn.Close(0, "")
 			})
 		})
 	}
@@ -223,14 +223,14 @@ func TestARefusedStreamIsLetGo(t *testing.T) { // SEC-388
 		if n := server.Active(); n != 0 {
 			t.Errorf("%d refusals wait for the peer after %v", n, 2*writeGrace)
 		}
-		_ = r.conn.CloseWithError(0, "")
+		r.conn.Close(0, "")
 	})
 }
 
 // TestFramesThatChangeNothingWakeNobody checks that CREDIT that does not suffice to send and a repeated END
 // wake no goroutine.
 func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()
@@ -269,6 +269,6 @@ func TestFramesThatChangeNothingWakeNobody(t *testing.T) {
 		if s.End() == nil {
 			t.Error("the stream goes on behind END")
 		}
-		_ = r.conn.CloseWithError(0, "")
+		r.conn.Close(0, "")
 	})
 }

@@ -3,8 +3,7 @@ package transport
 import (
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -12,7 +11,7 @@ import (
 // after a clean end and thrown away after any other.
 type lease struct {
 	session *Session
-	stream  *quic.Stream
+	stream  carrier.Stream
 	out     callWriter
 	fr      frameReader
 	frames  []byte
@@ -22,8 +21,9 @@ type lease struct {
 	// maxReply bounds the reply of the call in flight, in bytes.
 	maxReply uint64
 	freed    time.Time
-	// waited means that the call had to wait for the lease.
+	// waited means that the call had to wait for the lease, single that the stream carries one large call and no other.
 	waited bool
+	single bool
 	// place is the index in leasePool.busy plus one, or 0 while idle. It is guarded by leasePool.mu.
 	place int
 
@@ -31,7 +31,7 @@ type lease struct {
 	watch
 }
 
-func (s *Session) newLease(stream *quic.Stream) *lease {
+func (s *Session) newLease(stream carrier.Stream) *lease {
 	l := &lease{session: s, stream: stream, fresh: true}
 	l.out = newCallWriter(&s.outbox, stream, false)
 	l.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, false)
@@ -42,10 +42,10 @@ func (s *Session) newLease(stream *quic.Stream) *lease {
 func (l *lease) retire() {
 	// The peer does not know a fresh stream yet: give its number back.
 	if l.fresh {
-		l.stream.CancelWrite(quic.StreamErrorCode(wire.CodeNone))
-		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+		l.stream.CancelWrite(wire.CodeNone)
+		l.stream.CancelRead(wire.CodeNone)
 		return
 	}
-	_ = l.stream.Close()
-	l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	l.stream.Finish()
+	l.stream.CancelRead(wire.CodeNone)
 }

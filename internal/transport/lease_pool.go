@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -99,11 +98,11 @@ func (p *leasePool) takeIdleLocked() *lease {
 		l := p.idle[n-1]
 		p.idle[n-1] = nil
 		p.idle = p.idle[:n-1]
-		if l.stream.Context().Err() == nil {
+		if l.out.ctx.Err() == nil {
 			p.useLocked(l)
 			return l
 		}
-		l.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+		l.stream.CancelRead(wire.CodeNone)
 	}
 	return nil
 }
@@ -119,13 +118,13 @@ func (p *leasePool) get(ctx context.Context, deadline time.Time) (*lease, error)
 	waiting := len(p.waiters)
 	p.mu.Unlock()
 	if waiting == 0 {
-		stream, err := s.conn.OpenStream()
+		stream, err := s.conn.TryOpen()
 		if err == nil {
 			l := s.newLease(stream)
 			p.use(l)
 			return l, nil
 		}
-		if !errors.As(err, new(*quic.StreamLimitReachedError)) {
+		if !errors.Is(err, carrier.ErrNoStream) {
 			return nil, s.streamError(err, true)
 		}
 	}
@@ -191,7 +190,7 @@ func (p *leasePool) open(ctx context.Context) {
 			return
 		}
 		p.mu.Unlock()
-		stream, err := p.session.conn.OpenStreamSync(ctx)
+		stream, err := p.session.conn.Open(ctx)
 		if err != nil {
 			p.mu.Lock()
 			p.opening = false

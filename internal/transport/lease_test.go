@@ -16,7 +16,7 @@ import (
 )
 
 // streamID is a handler that answers with the ID of the call's stream.
-func streamID(c *Call) { answer(c, fmt.Sprint(c.stream.StreamID())) }
+func streamID(c *Call) { answer(c, fmt.Sprint(c.stream.ID())) }
 
 func mustCall(t *testing.T, s *Session, route string) string {
 	t.Helper()
@@ -55,7 +55,7 @@ func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 		{"request on a stream of its own", "echo", LeasedMessage + 1, time.Second, 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server, s := pool(w, Limits{}, Limits{})
 				server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
@@ -79,7 +79,7 @@ func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 }
 
 func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{}, Limits{LeaseIdle: time.Minute})
 		open := server.held("held")
@@ -109,7 +109,7 @@ func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
 }
 
 func TestIdleLeasesAreBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 20}, Limits{IdleLeases: 3})
 		// Later rounds need the room of the streams that were retired before.
@@ -130,7 +130,7 @@ func TestIdleLeasesAreBounded(t *testing.T) {
 }
 
 func TestWaitersAreServedInOrder(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		var mu sync.Mutex
@@ -161,7 +161,7 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 }
 
 func TestWaitersAreServedByNewStreams(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
@@ -181,7 +181,7 @@ func TestWaitersAreServedByNewStreams(t *testing.T) {
 }
 
 func TestWaitersAreBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{Waiters: 2})
 		open := server.held("held")
@@ -199,7 +199,7 @@ func TestWaitersAreBounded(t *testing.T) {
 }
 
 func TestWaiterGivesUp(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		open := server.held("held")
@@ -231,7 +231,7 @@ func TestWaiterGivesUp(t *testing.T) {
 }
 
 func TestWaiterEndsWithItsConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		defer server.held("held")()
@@ -253,7 +253,7 @@ func TestWaiterEndsWithItsConnection(t *testing.T) {
 // TestLeaseThatCameBackMeanwhileIsFound checks that wait finds a lease that another call has put back since
 // get found no idle one.
 func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		mustEcho(t, s)
@@ -273,7 +273,7 @@ func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
 func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 	for seed := range race.Fewer[uint64](4, 2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server, s := pool(w, Limits{StreamsPerConnection: 16}, Limits{})
 				server.handler.onCall("delay", func(c *Call) {
@@ -335,7 +335,7 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 // TestALeaseThatArrivesAsItsWaiterLeavesIsKept checks that a lease is not lost if it is handed to a waiter
 // at the moment when the waiter is canceled, whichever of the two the waiter sees first.
 func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
 		mustEcho(t, s)
@@ -373,12 +373,12 @@ func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
 // TestAStreamThatThePeerDoesNotKnowIsGivenBack checks that a lease that no call has used, and that is beyond
 // Limits.IdleLeases, gives back its stream, so that another can be opened.
 func TestAStreamThatThePeerDoesNotKnowIsGivenBack(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		_, s := pool(w, Limits{StreamsPerConnection: 2}, Limits{IdleLeases: 1})
 		mustEcho(t, s)
 		for range 5 {
-			stream, err := s.conn.OpenStreamSync(t.Context())
+			stream, err := s.conn.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

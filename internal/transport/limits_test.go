@@ -59,7 +59,7 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 		{"CallsPerProcess", Limits{CallsPerProcess: 4}, "mailer", 4},
 	} {
 		t.Run(fmt.Sprintf("%s over %d sessions", test.name, test.sessions), func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", test.limits)
 				open := server.held("held")
@@ -101,7 +101,7 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 }
 
 func TestStreamsPerConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{StreamsPerConnection: 4})
 		open := server.held("held")
@@ -186,7 +186,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 // TestManyConnectionsAtOnceStayBelowTheLimit checks that connections that arrive at the same moment, and so
 // find the same idle connection to evict, do not exceed the limit.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
 		var conns []*raw
@@ -215,7 +215,7 @@ func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 }
 
 func TestVictimIsChosenOnce(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 1})
 		first := w.quiet("web", Limits{}).connect(server)
@@ -223,8 +223,7 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		idle := server.acceptedSessions()[0]
 		// newcomer makes a session as serve does, before the victim is gone.
 		newcomer := func() *Session {
-			s := server.newSession(idle.conn, false)
-			s.shares = server.pools.shares(&Identity{Key: w.ca.Source("web").ID().String()}, s.remoteAddr)
+			s := server.newSession(idle.conn, Identity{Key: w.ca.Source("web").ID().String()}, nil)
 			s.usage.active.Add(1)
 			return s
 		}
@@ -244,13 +243,13 @@ func TestVictimIsChosenOnce(t *testing.T) {
 		a.shares.conns.Give(1)
 		for _, s := range []*Session{a, b} {
 			s.group.Stop(ErrClosed)
-			s.shares.release()
+			s.disown()
 		}
 	})
 }
 
 func TestInFlightBytes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{InFlightBytes: 1 << 20})
 		honest := w.quiet("web", Limits{}).connect(server)
@@ -287,7 +286,7 @@ func TestInFlightBytes(t *testing.T) {
 // TestLengthCostsNothing checks that room for a message is made as it arrives: its length alone takes at
 // most firstChunk bytes.
 func TestLengthCostsNothing(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
@@ -304,7 +303,7 @@ func TestLengthCostsNothing(t *testing.T) {
 }
 
 func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{CallsPerIdentity: 1})
 		server.handler.onStream("stream", func(s *Stream) { _, _ = s.Recv(t.Context()) })
@@ -317,7 +316,7 @@ func TestRefusedStreamsGiveTheirBytesBack(t *testing.T) {
 				t.Fatalf("got %+v, want a refusal", got)
 			}
 		}
-		_ = busy.Close()
+		busy.Finish()
 		settle()
 		if used := server.pools.bytes.Used(); used != 0 {
 			t.Errorf("%d bytes in flight when nothing is", used)

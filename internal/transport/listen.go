@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -26,7 +26,7 @@ func (e *Endpoint) Listen() error {
 		}
 		return conf, nil
 	}
-	l, err := e.quic.Listen(base, e.serverConfig())
+	l, err := e.quic.Listen(base)
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", e.Addr(), err)
 	}
@@ -50,50 +50,55 @@ func (e *Endpoint) chooseProtocol(offered []string) string {
 	return other
 }
 
-// accept only hands connections over, because quic-go refuses connections while
+// accept only hands connections over, because a listener refuses connections while
 // its short queue is full.
-func (e *Endpoint) accept(ctx context.Context, l *quic.Listener) {
+func (e *Endpoint) accept(ctx context.Context, l *quicconn.Listener) {
 	for {
 		conn, err := l.Accept(ctx)
 		if err != nil {
 			return
 		}
 		handshakeDone(conn.Context())
-		if !e.group.Go(func(context.Context) { e.serve(conn) }) {
-			_ = conn.CloseWithError(quic.ApplicationErrorCode(wire.CodeGoingAway), "node closed")
+		if !e.group.Go(func(context.Context) { e.receive(conn) }) {
+			conn.Close(wire.CodeGoingAway, "node closed")
 		}
 	}
 }
 
-// serve runs an accepted connection to its end.
-func (e *Endpoint) serve(conn *quic.Conn) {
-	refuse := func(code wire.Code, why, text string) {
-		e.refusals.note(why, conn.RemoteAddr().String(), text, time.Now())
-		_ = conn.CloseWithError(quic.ApplicationErrorCode(code), text)
-	}
-	state := conn.ConnectionState().TLS
+// receive finds out who is at the other side of an accepted connection, and serves it.
+func (e *Endpoint) receive(conn quicconn.Conn) {
+	state := conn.TLS()
 	if p := state.NegotiatedProtocol; p != e.cfg.Protocol {
-		refuse(wire.CodeIncompatible, refusedVersion, foreign.Text(fmt.Sprintf("it speaks %.64s, this node speaks %s", p, e.cfg.Protocol)))
+		e.refuse(conn, wire.CodeIncompatible, refusedVersion, foreign.Text(fmt.Sprintf("it speaks %.64s, this node speaks %s", p, e.cfg.Protocol)))
 		return
 	}
 	who, err := e.cfg.Identify(state, ownOf(conn.Context()))
 	if err != nil {
-		refuse(wire.CodeUnauthenticated, refusedUnidentified, "no identity: "+err.Error())
+		e.refuse(conn, wire.CodeUnauthenticated, refusedUnidentified, "no identity: "+err.Error())
 		return
 	}
-	s := e.newSession(conn, false)
-	now := time.Now()
-	s.identify(who, now)
-	if err := s.admitIdentity(now); err != nil {
+	e.serve(conn, who)
+}
+
+// refuse closes an accepted connection that is not served.
+func (e *Endpoint) refuse(conn carrier.Conn, code wire.Code, why, text string) {
+	e.refusals.note(why, conn.RemoteAddr().String(), text, time.Now())
+	conn.Close(code, text)
+}
+
+// serve runs an accepted connection of a known peer to its end.
+func (e *Endpoint) serve(conn carrier.Conn, who Identity) {
+	s := e.newSession(conn, who, nil)
+	if err := s.admitIdentity(time.Now()); err != nil {
 		s.group.Stop(ErrClosed)
 		s.disown()
-		refuse(wire.CodeOverloaded, refusedPaused, err.Error())
+		e.refuse(conn, wire.CodeOverloaded, refusedPaused, err.Error())
 		return
 	}
 	if !e.admitSession(s) {
 		s.group.Stop(ErrClosed)
 		s.disown()
-		refuse(wire.CodeOverloaded, refusedOverload, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
+		e.refuse(conn, wire.CodeOverloaded, refusedOverload, "too many connections; see Limits.ConnsPerIdentity and ConnsPerProcess")
 		return
 	}
 	defer s.finish()
@@ -118,23 +123,22 @@ func (e *Endpoint) serve(conn *quic.Conn) {
 		s.acceptCalls()
 	case <-timeout.C:
 		s.close(wire.CodeProtocol, lateSetup)
-	case <-conn.Context().Done():
+	case <-s.Done():
 	}
 }
 
 // acceptCalls accepts and serves the peer's streams until the connection ends.
 func (s *Session) acceptCalls() {
-	ctx := s.conn.Context()
 	for {
-		stream, err := s.conn.AcceptStream(ctx)
+		stream, err := s.conn.Accept(s.ctx)
 		if err != nil {
 			return
 		}
-		s.serving.lastID.Store(int64(stream.StreamID()))
+		s.serving.lastID.Store(stream.ID())
 		if err := s.shares.streams.Take(1); err != nil {
 			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
-			stream.CancelRead(quic.StreamErrorCode(wire.CodeOverloaded))
-			stream.CancelWrite(quic.StreamErrorCode(wire.CodeOverloaded))
+			stream.CancelRead(wire.CodeOverloaded)
+			stream.CancelWrite(wire.CodeOverloaded)
 			cost := 0
 			if s.refusal(costWasted) {
 				cost = costWasted

@@ -9,10 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -231,7 +230,7 @@ func (s *Session) checkAlive(now time.Time) time.Duration {
 		p.watched = false
 		return 0
 	}
-	stats := s.conn.ConnectionStats()
+	stats := s.conn.Stats()
 	s.hear(now, &stats)
 	if s.vitals.fresh.Swap(false) {
 		p.answered = 0
@@ -240,7 +239,7 @@ func (s *Session) checkAlive(now time.Time) time.Duration {
 		return 0
 	}
 	switch {
-	case p.asked != 0, stats.PacketsSent != p.sent, calls && p.answered < easyAfter:
+	case p.asked != 0, stats.Sent != p.sent, calls && p.answered < easyAfter:
 		s.vitals.hurried.Store(true)
 		return e.pace(urgentPart)
 	case calls:
@@ -250,11 +249,11 @@ func (s *Session) checkAlive(now time.Time) time.Duration {
 }
 
 // hear notes whether the peer was heard since the last look.
-func (s *Session) hear(now time.Time, stats *quic.ConnectionStats) {
+func (s *Session) hear(now time.Time, stats *carrier.Stats) {
 	p := &s.vitals.pulse
 	awake := min(now.Sub(p.looked), 2*p.pace)
 	p.looked = now
-	if stats.PacketsReceived == p.received && p.watched {
+	if stats.Received == p.received && p.watched {
 		p.silent += awake
 		return
 	}
@@ -262,7 +261,7 @@ func (s *Session) hear(now time.Time, stats *quic.ConnectionStats) {
 		p.answered++
 		s.vitals.displacedBy.Store(nil)
 	}
-	p.received, p.sent, p.silent, p.asked = stats.PacketsReceived, stats.PacketsSent, 0, 0
+	p.received, p.sent, p.silent, p.asked = stats.Received, stats.Sent, 0, 0
 	// The peer may have been silent since it answered.
 	if p.watched {
 		p.silent = min(max(time.Duration(clock.Of(now)-s.vitals.pongAt.Load()), 0), awake)
@@ -276,10 +275,10 @@ func (s *Session) hear(now time.Time, stats *quic.ConnectionStats) {
 
 // judge asks the peer, doubts it or gives it up, depending on how long it has been silent. It
 // reports false if the peer was given up.
-func (s *Session) judge(stats *quic.ConnectionStats, calls, suspected bool) bool {
+func (s *Session) judge(stats *carrier.Stats, calls, suspected bool) bool {
 	p, silence := &s.vitals.pulse, s.endpoint.limits.Silence
-	pto := stats.SmoothedRTT + max(4*stats.MeanDeviation, time.Millisecond) + maxAckDelay
-	sent := stats.PacketsSent - p.sent
+	pto := stats.RTT + max(4*stats.Deviation, time.Millisecond) + maxAckDelay
+	sent := stats.Sent - p.sent
 	switch since := p.silent - p.asked; {
 	case p.asked == 0:
 		if suspected || p.silent >= s.patience(calls, sent) {

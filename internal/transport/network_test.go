@@ -9,8 +9,8 @@ import (
 
 	"github.com/quic-go/quic-go/testutils/simnet"
 
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // tests use real identities; the package itself knows none
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // tests use real identities; the package itself knows none
 )
 
 const (
@@ -24,6 +24,8 @@ const (
 type world struct {
 	t  *testing.T
 	ca *securitytest.CA
+	// inMemory means that connect makes connections in memory, and no packet is sent.
+	inMemory bool
 	// scripts tracks background goroutines of the test, such as the scripts of raw servers.
 	scripts sync.WaitGroup
 
@@ -38,6 +40,19 @@ func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		test(newWorld(t))
+	})
+}
+
+// inEach runs test twice, as inWorld does: with connections over QUIC, and with connections in memory. It is for tests that
+// are about sessions, which connect makes, and not about packets.
+func inEach(t *testing.T, test func(w *world)) {
+	t.Helper()
+	t.Run("over QUIC", func(t *testing.T) { inWorld(t, test) })
+	t.Run("in memory", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.inMemory = true
+			test(w)
+		})
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/memconn"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
@@ -108,11 +111,59 @@ func (n *node) peerAt(id security.ID, addr string) *Peer {
 // connect returns a session to the node.
 func (n *node) connect(to *node) *Session {
 	n.t.Helper()
-	s, err := n.peer(to).Session(n.t.Context(), ClassCalls)
+	p := n.peer(to)
+	if n.w.inMemory {
+		return n.wire(p, to)
+	}
+	s, err := p.Session(n.t.Context(), ClassCalls)
 	if err != nil {
 		n.t.Fatalf("connecting: %v", err)
 	}
 	return s
+}
+
+// wire returns a session to the node on a connection in memory.
+func (n *node) wire(p *Peer, to *node) *Session {
+	n.t.Helper()
+	if s := p.Live(ClassCalls); s != nil {
+		return s
+	}
+	s, err := n.greetOn(p, to.attach(n.id, n.end()), to.id)
+	if err != nil {
+		n.t.Fatalf("connecting: %v", err)
+	}
+	return s
+}
+
+// end returns the end of a connection in memory at the node.
+func (n *node) end() memconn.End {
+	addr, _ := n.Addr().(*net.UDPAddr)
+	return memconn.End{Addr: addr, Window: firstWindow, StreamWindow: firstWindow / 2}
+}
+
+// attach has the node serve a new connection in memory, of a peer with this identity. It returns the peer's end.
+func (n *node) attach(id security.ID, peer memconn.End) carrier.Conn {
+	n.t.Helper()
+	own := n.end()
+	own.Streams = n.limits.StreamsPerConnection
+	here, there := memconn.Pair(withOwner(n.t.Context()), withOwner(n.t.Context()), peer, own)
+	if !n.group.Go(func(context.Context) { n.serve(there, identityOf(id)) }) {
+		n.t.Fatal("the node is closed")
+	}
+	return here
+}
+
+func identityOf(id security.ID) Identity { return Identity{Key: id.String(), Peer: id.String()} }
+
+// greetOn makes a session of a connection to a peer with this identity.
+func (n *node) greetOn(p *Peer, conn carrier.Conn, id security.ID) (*Session, error) {
+	ctx, cancel := context.WithTimeout(n.t.Context(), n.limits.DialTimeout)
+	defer cancel()
+	s, err := n.greet(ctx, conn, identityOf(id), p)
+	if err == nil {
+		p.slots[ClassCalls].session.Store(s)
+	}
+	return s, err
 }
 
 // call makes a unary call with a timeout of 10 s and returns a copy of the
@@ -151,11 +202,13 @@ func frame(kind wire.Kind, flags wire.Flags, body string) []byte {
 
 // recorder is a handler with routes by name. It counts the handlers that run.
 type recorder struct {
-	mu      sync.Mutex // guards routes and ran
-	routes  map[string]Route
-	ran     map[string]int
-	running atomic.Int64
-	peak    atomic.Int64
+	mu     sync.Mutex // guards routes and ran
+	routes map[string]Route
+	ran    map[string]int
+	// authorize decides who may use the routes that are Guarded. If it is nil, everybody may.
+	authorize func(*Session, *Route) *wire.Status
+	running   atomic.Int64
+	peak      atomic.Int64
 }
 
 type (
@@ -218,8 +271,13 @@ func (r *recorder) count(name string) int {
 	return r.ran[name]
 }
 
-// Admit implements Handler.
-func (*recorder) Admit(*Session, *Route) *wire.Status { return nil }
+// Authorize implements Handler.
+func (r *recorder) Authorize(s *Session, route *Route) *wire.Status {
+	if r.authorize == nil {
+		return nil
+	}
+	return r.authorize(s, route)
+}
 
 // Find implements Handler.
 func (r *recorder) Find(_ *Session, h *wire.HeadersView) Route {

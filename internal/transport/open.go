@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -76,16 +74,17 @@ func (s *Session) openStream(ctx context.Context, h *wire.Headers) (*Stream, err
 	if len(b) > wire.MaxHeader {
 		return nil, &Error{Reason: ReasonLimit, NotProcessed: true, Err: &wire.LimitError{What: "HEADERS (metadata and trace context)", Limit: wire.MaxHeader, Got: uint64(len(b))}}
 	}
-	quicStream, err := s.awaitStream(ctx)
+	stream, err := s.awaitStream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	st := s.newStream(quicStream, &sendSide{stream: quicStream})
+	side := newSendSide(stream)
+	st := s.newStream(stream, &side)
 	st.grant.left, st.grant.reserved = h.Credit, h.Credit.Bytes
 	if h.MaxMessage > 0 {
 		st.maxMessage = int(h.MaxMessage)
 	}
-	st.fr = newFrameReader(quicStream, &s.endpoint.limits, s.shares.bytes, true)
+	st.fr = newFrameReader(stream, &s.endpoint.limits, s.shares.bytes, true)
 	// The peer may have no room for b, so ctx must be able to end the write.
 	stop := context.AfterFunc(ctx, func() { st.Cancel(wire.CodeCanceled) })
 	err = st.out.writeAll(b)
@@ -111,11 +110,11 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.Headers = c.Headers.Clone()
 	st.credit.left = st.Headers.Credit
 
-	refusal := s.enter(&c.Headers)
-	if refusal != nil && refusal != drainStatus {
-		c.refuse(costRefused)
-	}
-	defer s.leave(refusal)
+	running := s.arrive(&route)
+	admitted := false
+	defer func() { s.leave(admitted) }()
+	s.authorize(&route)
+	admitted = c.admit(&route, running)
 	if route.Lasting {
 		e.drain.lasting.Add(1)
 		defer e.drain.lasting.Add(-1)
@@ -124,7 +123,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	s.usage.streams.Add(1)
 	defer s.usage.streams.Add(-1)
 	c.Session.alert()
-	if s.admit(&route, refusal); route.Refuse != nil {
+	if route.Refuse != nil {
 		st.Finish(route.Refuse)
 		return nil
 	}
@@ -144,7 +143,7 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	}()
 	e.cfg.Handler.ServeStream(st)
 	returned = true
-	c.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	c.stream.CancelRead(wire.CodeNone)
 	reading.Wait()
 	if st.ending.refused {
 		c.refuse(costRefused)

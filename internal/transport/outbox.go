@@ -9,12 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// outbox gathers the small writes of a session and hands them to quic-go one right
+// outbox gathers the small writes of a session and hands them to the carrier one right
 // after the other. Each write wakes the goroutine that makes packets, which then runs
 // before any other and finds one message: with 256 calls in flight a packet held 2.7
 // messages where it had room for 12. The first write of a batch yields to all goroutines
@@ -51,7 +50,7 @@ type queuedWrite struct {
 
 const (
 	// outboxBytes is how many bytes an outbox gathers: a writer that exceeds it flushes.
-	// It is 45 packets, more than quic-go sends at once.
+	// It is 45 packets, more than QUIC sends at once.
 	outboxBytes = 64 << 10
 	// outboxKeep is the largest buffer, in bytes, that an outbox keeps.
 	outboxKeep = 16 << 10
@@ -89,20 +88,25 @@ type callWriter struct {
 	waiting chan struct{}
 }
 
-func newCallWriter(box *outbox, stream *quic.Stream, serving bool) callWriter {
-	return callWriter{sendSide: sendSide{stream: stream}, box: box, serving: serving}
+func newCallWriter(box *outbox, stream carrier.Stream, serving bool) callWriter {
+	return callWriter{sendSide: newSendSide(stream), box: box, serving: serving}
 }
 
 // queue queues a copy of b, or writes b at once. settle returns the error of a queued write
 // that fails, which also ends the reading side of the stream. A queued write may wait until
-// deadline for the peer to make room, see setDeadline. The error is [quic.ErrWouldBlock] if
+// deadline for the peer to make room, see setDeadline. The error is [carrier.ErrWouldBlock] if
 // b is not queued and there is no room for it.
 func (w *callWriter) queue(b []byte, deadline time.Time) error {
+	if err := w.settle(); err != nil {
+		return err
+	}
 	o := w.box
 	if o.direct.Load() > 0 && o.direct.Add(-1) >= 0 {
-		return w.writeNow(b)
-	}
-	if err := w.settle(); err != nil {
+		// This is tryWrite, on the stack of every call.
+		err := w.stream.TryWrite(b)
+		if err == nil && w.loose {
+			w.fasten()
+		}
 		return err
 	}
 	w.queued++
@@ -122,7 +126,7 @@ func (w *callWriter) queue(b []byte, deadline time.Time) error {
 	return nil
 }
 
-// writeNow writes b after all queued writes. The error is [quic.ErrWouldBlock] if there is
+// writeNow writes b after all queued writes. The error is [carrier.ErrWouldBlock] if there is
 // no room for it.
 func (w *callWriter) writeNow(b []byte) error {
 	if err := w.settle(); err != nil {
@@ -198,7 +202,7 @@ func (o *outbox) flush() int {
 // The caller holds box.writing.
 func (w *callWriter) attempt(b []byte) {
 	err := w.tryWrite(b)
-	if errors.Is(err, quic.ErrWouldBlock) {
+	if errors.Is(err, carrier.ErrWouldBlock) {
 		w.await(bytes.Clone(b))
 		return
 	}
@@ -212,7 +216,7 @@ func (w *callWriter) done(err error) {
 		return
 	}
 	w.err = err
-	w.stream.CancelRead(quic.StreamErrorCode(wire.CodeCanceled))
+	w.stream.CancelRead(wire.CodeCanceled)
 }
 
 // await writes b in a goroutine of its own once the peer has made room for it. A stream has

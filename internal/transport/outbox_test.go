@@ -72,7 +72,7 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 		of := server.taken(t)
 		s.outbox.hold()
 		of.outbox.hold()
-		sent, answered := s.conn.ConnectionStats().PacketsSent, of.conn.ConnectionStats().PacketsSent
+		sent, answered := s.conn.Stats().Sent, of.conn.Stats().Sent
 		all()
 		settle()
 		if n := s.outbox.waiting(); n != calls {
@@ -92,8 +92,8 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 			what string
 			got  uint64
 		}{
-			{"requests", s.conn.ConnectionStats().PacketsSent - sent},
-			{"replies", of.conn.ConnectionStats().PacketsSent - answered},
+			{"requests", s.conn.Stats().Sent - sent},
+			{"replies", of.conn.Stats().Sent - answered},
 		} {
 			if n.got > 6 {
 				t.Errorf("%d %s took %d packets, want 6 at most", calls, n.what, n.got)
@@ -104,7 +104,7 @@ func TestWritesThatWaitLeaveTogether(t *testing.T) {
 
 // TestAnOutboxIsBounded checks that a full outbox is flushed although another goroutine is about to flush it.
 func TestAnOutboxIsBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -140,7 +140,7 @@ func TestAnOutboxIsBounded(t *testing.T) {
 
 // TestWhoIsAloneDoesNotWait checks that a caller that makes one call after the other yields less and less often.
 func TestWhoIsAloneDoesNotWait(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -161,13 +161,13 @@ func TestWhoIsAloneDoesNotWait(t *testing.T) {
 
 // TestAQueuedReplyComesBeforeTheEnd checks that a queued reply arrives on a stream that the peer has already ended.
 func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		server.taken(t).outbox.hold()
 		st := r.stream(callStream(wire.StreamCalls, "echo", time.Second, "last words"))
-		_ = st.Close()
+		st.Finish()
 		if got := st.reply(); got.err != nil || got.message != "last words" {
 			t.Fatalf("%+v", got)
 		}
@@ -179,7 +179,7 @@ func TestAQueuedReplyComesBeforeTheEnd(t *testing.T) {
 
 // TestQueuedRepliesKeepTheirOrder has a peer pipeline its calls. Large replies are not queued, small ones are.
 func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -209,7 +209,7 @@ func TestQueuedRepliesKeepTheirOrder(t *testing.T) {
 
 // TestAPatternOnACallsStreamIsRefused checks also that the reply to the call before the pattern still arrives.
 func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
@@ -229,7 +229,7 @@ func TestAPatternOnACallsStreamIsRefused(t *testing.T) { // SEC-324
 
 // TestAQueuedReplyComesBeforeAReset has the handler of the next call end its goroutine, which resets the stream.
 func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("exit", func(*Call) { runtime.Goexit() })
@@ -245,7 +245,7 @@ func TestAQueuedReplyComesBeforeAReset(t *testing.T) {
 
 // TestACallThatNeverLeftIsNotProcessed ends the connection while a request is queued, and expects NotProcessed.
 func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -260,7 +260,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 		if n := s.outbox.waiting(); n != 1 {
 			t.Fatalf("%d requests wait, want 1", n)
 		}
-		_ = s.conn.CloseWithError(0, "")
+		s.conn.Close(0, "")
 		if e := failure(t, <-failed, ReasonLost); !e.NotProcessed {
 			t.Errorf("%v: it may have run, it says", e)
 		}
@@ -272,7 +272,7 @@ func TestACallThatNeverLeftIsNotProcessed(t *testing.T) {
 
 // TestAQueuedRequestOfACanceledCallIsDropped cancels a call while its request is queued. The stream is dropped, too.
 func TestAQueuedRequestOfACanceledCallIsDropped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -358,7 +358,7 @@ func TestAQueuedRequestWaitsForRoom(t *testing.T) {
 		{"out of time", 5 * time.Second, ReasonCanceled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				read := make(chan struct{})
 				server := w.rawServer("orders", serving(func(s *rawStream) {

@@ -17,7 +17,7 @@ func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.I
 	for range streams {
 		r.w.scripts.Go(func() {
 			for {
-				s, err := r.conn.OpenStreamSync(r.conn.Context())
+				s, err := r.conn.Open(r.conn.Context())
 				if err != nil {
 					return
 				}
@@ -102,7 +102,7 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 					t.Errorf("it tried %d times in a second with one more connection", n)
 				}
 				for _, r := range append(all, again) {
-					_ = r.conn.CloseWithError(0, "")
+					r.conn.Close(0, "")
 				}
 				pass(3 * time.Second)
 				if n := server.pools.late.Used(); n != 0 || len(server.lenders.all) != 0 {
@@ -249,7 +249,7 @@ func TestHandlersDoNotRunForRepliesWithoutRoom(t *testing.T) { // SEC-330
 // TestWhoHoldsNothingIsNotRefused checks that a caller that holds no bytes is served even if its reply finds no room
 // because of other callers: it cannot make any.
 func TestWhoHoldsNothingIsNotRefused(t *testing.T) { // SEC-330
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const calls = 3 * trialRate
 		server := w.node("orders", Limits{InFlightBytes: 4 << 20, MaxMessage: 1 << 20})

@@ -12,16 +12,21 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/memconn"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // raw is one side of a connection, driven byte by byte: an attacker or another implementation.
 type raw struct {
-	t       *testing.T
-	w       *world
-	conn    *quic.Conn
-	control *quic.SendStream
+	t    *testing.T
+	w    *world
+	conn carrier.Conn
+	// quic is the connection below conn. It is nil in memory.
+	quic    *quic.Conn
+	control carrier.Sender
 	// frames and setup come from the other side's CONTROL stream.
 	frames *frames
 	setup  wire.Setup
@@ -44,11 +49,31 @@ func (w *world) rawClient(service string, to *node) *raw {
 
 func (w *world) rawClientWith(service string, to *node, config *quic.Config) *raw {
 	w.t.Helper()
+	if w.inMemory {
+		w.mu.Lock()
+		w.last++
+		addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, w.last).To4(), Port: 7443}
+		w.mu.Unlock()
+		return &raw{t: w.t, w: w, conn: to.attach(w.ca.ID(service), rawEnd(addr, config))}
+	}
 	conn, err := w.rawDial(service, to, config)
 	if err != nil {
 		w.t.Fatalf("dialing: %v", err)
 	}
-	return &raw{t: w.t, w: w, conn: conn}
+	return w.raw(conn)
+}
+
+// raw returns a raw connection over QUIC.
+func (w *world) raw(conn *quic.Conn) *raw {
+	return &raw{t: w.t, w: w, conn: quicconn.Of(conn), quic: conn}
+}
+
+// rawEnd returns the end of a connection in memory that is like one over QUIC with this config.
+func rawEnd(addr *net.UDPAddr, config *quic.Config) memconn.End {
+	return memconn.End{
+		Addr: addr, Streams: int(config.MaxIncomingStreams), Releases: true,
+		Window: int(config.InitialConnectionReceiveWindow), StreamWindow: int(config.InitialStreamReceiveWindow),
+	}
 }
 
 func (w *world) rawDial(service string, to *node, config *quic.Config) (*quic.Conn, error) {
@@ -102,9 +127,9 @@ func (r *raw) open(b []byte) {
 	r.control = r.openUni(b)
 }
 
-func (r *raw) openUni(b []byte) *quic.SendStream {
+func (r *raw) openUni(b []byte) carrier.Sender {
 	r.t.Helper()
-	s, err := r.conn.OpenUniStream()
+	s, err := r.conn.OpenControl()
 	if err != nil {
 		r.t.Fatalf("opening a unidirectional stream: %v", err)
 	}
@@ -117,7 +142,7 @@ func (r *raw) openUni(b []byte) *quic.SendStream {
 // accept takes the other side's CONTROL stream and reads its SETUP.
 func (r *raw) accept() {
 	r.t.Helper()
-	s, err := r.conn.AcceptUniStream(r.t.Context())
+	s, err := r.conn.AcceptUni(r.t.Context())
 	if err != nil {
 		r.t.Fatalf("waiting for CONTROL: %v", err)
 	}
@@ -165,17 +190,17 @@ func (r *raw) closed() (wire.Code, string) {
 	case <-time.After(2 * time.Minute):
 		r.t.Fatal("the connection was not closed")
 	}
-	var app *quic.ApplicationError
-	if err := context.Cause(r.conn.Context()); !errors.As(err, &app) {
-		r.t.Fatalf("the connection ended with %v, not with an error code", err)
+	end, ok := errors.AsType[*carrier.EndError](r.conn.Cause())
+	if !ok || end.End != carrier.EndClosed {
+		r.t.Fatalf("the connection ended with %v, not with an error code", r.conn.Cause())
 	}
-	return wire.Code(app.ErrorCode), app.ErrorMessage
+	return end.Code, end.Reason
 }
 
 // stream opens a bidirectional stream and writes b to it.
 func (r *raw) stream(b []byte) *rawStream {
 	r.t.Helper()
-	s, err := r.conn.OpenStreamSync(r.t.Context())
+	s, err := r.conn.Open(r.t.Context())
 	if err != nil {
 		r.t.Fatalf("opening a stream: %v", err)
 	}
@@ -201,7 +226,7 @@ func headers(route string, timeout time.Duration) []byte {
 func (r *raw) mustEcho() {
 	r.t.Helper()
 	st := r.stream(callStream(wire.StreamCall, "echo", time.Second, "honest"))
-	_ = st.Close()
+	st.Finish()
 	got := st.reply()
 	if got.err != nil || got.status.Code != 0 || got.message != "honest" {
 		r.t.Fatalf("an honest call: %+v", got)
@@ -210,7 +235,7 @@ func (r *raw) mustEcho() {
 
 // rawStream is a bidirectional stream of a raw connection.
 type rawStream struct {
-	*quic.Stream
+	carrier.Stream
 
 	t      *testing.T
 	conn   *raw
@@ -220,7 +245,7 @@ type rawStream struct {
 func (s *rawStream) write(b []byte) {
 	s.t.Helper()
 	if _, err := s.Write(b); err != nil {
-		s.t.Fatalf("writing to stream %d: %v", s.StreamID(), err)
+		s.t.Fatalf("writing to stream %d: %v", s.ID(), err)
 	}
 }
 
@@ -257,15 +282,15 @@ func (s *rawStream) ended() (code wire.Code, clean bool) {
 	_ = s.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for {
 		_, _, err := s.frames.next()
-		var reset *quic.StreamError
+		var reset *carrier.ResetError
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return 0, true
 		case errors.As(err, &reset) && reset.Remote:
-			return wire.Code(reset.ErrorCode), false
+			return reset.Code, false
 		default:
-			s.t.Fatalf("stream %d ended with %v, not with a reset", s.StreamID(), err)
+			s.t.Fatalf("stream %d ended with %v, not with a reset", s.ID(), err)
 		}
 	}
 }
@@ -274,7 +299,7 @@ func (s *rawStream) ended() (code wire.Code, clean bool) {
 func (s *rawStream) mustReset(want wire.Code) {
 	s.t.Helper()
 	if code, clean := s.ended(); clean || code != want {
-		s.t.Errorf("stream %d: ended with %v (FIN: %t), want a reset with %v", s.StreamID(), code, clean, want)
+		s.t.Errorf("stream %d: ended with %v (FIN: %t), want a reset with %v", s.ID(), code, clean, want)
 	}
 }
 
@@ -325,6 +350,9 @@ func (f *frames) next() (wire.FrameHeader, []byte, error) {
 type rawServer struct {
 	id   security.ID
 	addr net.Addr
+	// script and config are what it runs, and how.
+	script func(r *raw)
+	config *quic.Config
 }
 
 // rawServer returns a server that runs script for each connection, in a new goroutine.
@@ -361,15 +389,25 @@ func (w *world) rawServerWith(id security.ID, conf *tls.Config, config *quic.Con
 			if err != nil {
 				return
 			}
-			w.scripts.Go(func() { script(&raw{t: w.t, w: w, conn: conn}) })
+			w.scripts.Go(func() { script(w.raw(conn)) })
 		}
 	})
-	return &rawServer{id: id, addr: tr.Conn.LocalAddr()}
+	return &rawServer{id: id, addr: tr.Conn.LocalAddr(), script: script, config: config}
 }
 
 // dial connects a node to the raw server.
 func (n *node) dial(s *rawServer) (*Session, error) {
-	return n.peerAt(s.id, s.addr.String()).Session(n.t.Context(), ClassCalls)
+	p := n.peerAt(s.id, s.addr.String())
+	if !n.w.inMemory {
+		return p.Session(n.t.Context(), ClassCalls)
+	}
+	if live := p.Live(ClassCalls); live != nil {
+		return live, nil
+	}
+	addr, _ := s.addr.(*net.UDPAddr)
+	here, there := memconn.Pair(withOwner(n.t.Context()), withOwner(n.t.Context()), n.end(), rawEnd(addr, s.config))
+	n.w.scripts.Go(func() { s.script(&raw{t: n.t, w: n.w, conn: there}) })
+	return n.greetOn(p, here, s.id)
 }
 
 // serving returns a script that sends SETUP and runs serve for each stream of the client, in a new goroutine.
@@ -380,7 +418,7 @@ func serving(serve func(s *rawStream)) func(r *raw) {
 // servingAs is like serving, and calls setup for the SETUP of each connection.
 func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 	return func(r *raw) {
-		s, err := r.conn.OpenUniStream()
+		s, err := r.conn.OpenControl()
 		if err != nil {
 			return
 		}
@@ -390,7 +428,7 @@ func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 		}
 		r.w.scripts.Go(r.answerPings)
 		for {
-			st, err := r.conn.AcceptStream(context.Background())
+			st, err := r.conn.Accept(context.Background())
 			if err != nil {
 				return
 			}
@@ -401,7 +439,7 @@ func servingAs(setup func() wire.Setup, serve func(s *rawStream)) func(r *raw) {
 
 // answerPings answers each PING with a PONG until the connection ends.
 func (r *raw) answerPings() {
-	s, err := r.conn.AcceptUniStream(context.Background())
+	s, err := r.conn.AcceptUni(context.Background())
 	if err != nil {
 		return
 	}

@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/transport/carrier"
 )
 
 const (
@@ -172,8 +171,8 @@ func (r *refusals) failed(reason func(error) string, peer string, err error) {
 	if reason != nil {
 		if known := reason(err); known != "" {
 			why = known
-			if tp, ok := errors.AsType[*quic.TransportError](err); ok && verdict(tp) != nil {
-				text = verdict(tp).Error()
+			if end, ok := errors.AsType[*carrier.EndError](err); ok && end.Verdict != nil {
+				text = end.Verdict.Error()
 			}
 		}
 	}
@@ -195,32 +194,35 @@ func handshakeReason(err error) (reason, text string) {
 	if _, ok := errors.AsType[*pausedError](err); ok {
 		return refusedPaused, text
 	}
-	if _, ok := errors.AsType[*quic.HandshakeTimeoutError](err); ok {
-		return refusedTimeout, text
-	}
-	if _, ok := errors.AsType[*quic.IdleTimeoutError](err); ok {
-		return refusedTimeout, text
-	}
-	tp, ok := errors.AsType[*quic.TransportError](err)
+	end, ok := errors.AsType[*carrier.EndError](err)
 	if !ok {
 		return refusedAbandoned, text
 	}
-	alert := uint64(tp.ErrorCode) - alertBase
-	switch {
-	case tp.ErrorCode == quic.ConnectionRefused:
+	switch end.End { //nolint:exhaustive // a peer that does anything else has gone away
+	case carrier.EndSilent:
+		return refusedTimeout, text
+	case carrier.EndBusy:
 		return refusedOverload, "more handshakes were complete than could be taken"
-	case tp.Remote && tp.ErrorCode.IsCryptoError():
-		return refusedByPeer, "the peer ended the handshake: " + tls.AlertError(alert).Error() + "; its own log says why"
-	case tp.Remote:
-		return refusedAbandoned, text
-	case !tp.ErrorCode.IsCryptoError():
+	case carrier.EndViolated, carrier.EndInternal:
 		return refusedMalformed, text
-	case alert == alertNoProtocol:
-		return refusedProtocol, text
-	case alert == alertCertRequired:
-		return refusedMissing, text
-	case alert == alertCertificateLast:
-		return refusedProof, text
+	case carrier.EndAlert:
+		if end.Remote {
+			return refusedByPeer, "the peer ended the handshake: " + tls.AlertError(end.Alert).Error() + "; its own log says why"
+		}
+		return alertReason(end), text
 	}
-	return refusedMalformed, text
+	return refusedAbandoned, text
+}
+
+// alertReason classifies a handshake that TLS ended on this side.
+func alertReason(end *carrier.EndError) string {
+	switch end.Alert {
+	case alertNoProtocol:
+		return refusedProtocol
+	case alertCertRequired:
+		return refusedMissing
+	case alertCertificateLast:
+		return refusedProof
+	}
+	return refusedMalformed
 }

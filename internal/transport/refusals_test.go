@@ -13,10 +13,10 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security"              //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )
 
 // lines returns the lines of the log that contain all words.
@@ -200,14 +200,14 @@ func TestAddressAfterAMigration(t *testing.T) {
 		r := w.client("web", server)
 		ask := func() {
 			st := r.stream(callStream(wire.StreamCall, "whence", 10*time.Second, "x"))
-			_ = st.Close()
+			st.Finish()
 			settle()
 		}
 		ask()
 		ask()
 		elsewhere := &quic.Transport{Conn: w.socket()}
 		t.Cleanup(func() { _ = elsewhere.Close() })
-		path, err := r.conn.AddPath(elsewhere)
+		path, err := r.quic.AddPath(elsewhere)
 		if err != nil {
 			t.Fatal(err)
 		}

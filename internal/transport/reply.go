@@ -3,8 +3,7 @@ package transport
 import (
 	"errors"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -84,7 +83,7 @@ func (c *Call) send() error {
 		} else {
 			err = c.out.queue(c.Reply, c.Deadline)
 		}
-		if !errors.Is(err, quic.ErrWouldBlock) {
+		if !errors.Is(err, carrier.ErrWouldBlock) {
 			return err
 		}
 	}

@@ -103,10 +103,10 @@ func TestClientFails(t *testing.T) {
 		words     []string
 		processed bool // a handler may have seen the call
 	}{
-		{"FIN before STATUS", func(s *rawStream) { _ = s.Close() }, ReasonLost, []string{"STATUS"}, true},
-		{"FIN after DATA", func(s *rawStream) { s.say(data("hi")); _ = s.Close() }, ReasonLost, []string{"STATUS"}, true},
-		{"FIN inside DATA", func(s *rawStream) { s.say(data("hello")[:4]); _ = s.Close() }, ReasonLost, nil, true},
-		{"FIN inside STATUS", func(s *rawStream) { s.say(ok[:3]); _ = s.Close() }, ReasonLost, nil, true},
+		{"FIN before STATUS", func(s *rawStream) { s.Finish() }, ReasonLost, []string{"STATUS"}, true},
+		{"FIN after DATA", func(s *rawStream) { s.say(data("hi")); s.Finish() }, ReasonLost, []string{"STATUS"}, true},
+		{"FIN inside DATA", func(s *rawStream) { s.say(data("hello")[:4]); s.Finish() }, ReasonLost, nil, true},
+		{"FIN inside STATUS", func(s *rawStream) { s.say(ok[:3]); s.Finish() }, ReasonLost, nil, true},
 		{"connection closed", func(s *rawStream) { s.say(data("hi")); s.hangUp() }, ReasonLost, []string{"bye"}, true},
 		{"reset REFUSED", func(s *rawStream) { s.CancelWrite(4) }, ReasonRefused, nil, false},
 		{"reset OVERLOADED", func(s *rawStream) { s.CancelWrite(6) }, ReasonOverloaded, nil, false},
@@ -131,7 +131,7 @@ func TestClientFails(t *testing.T) {
 		}, ReasonLimit, nil, true},
 		{"unknown frame of 2^62-1", func(s *rawStream) {
 			s.say(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: 0x9d, Length: wire.MaxVarint}), data("x"))
-			_ = s.Close()
+			s.Finish()
 		}, ReasonLost, nil, true},
 		{"silence", func(*rawStream) {}, ReasonCanceled, []string{"deadline"}, true},
 	} {
@@ -165,18 +165,18 @@ func TestClientFails(t *testing.T) {
 // hangUp closes the connection of the stream once everything written has arrived.
 func (s *rawStream) hangUp() {
 	idle(10 * latency)
-	s.conn.conn.CloseWithError(0, "bye") //nolint:errcheck // has no error to return
+	s.conn.conn.Close(0, "bye")
 }
 
 // TestStatusBeforeResetIsRead checks that an early STATUS counts although the rest of the request was never read.
 func TestStatusBeforeResetIsRead(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			buf := make([]byte, 100)
 			_, _ = s.Read(buf)
 			s.say(wire.AppendStatus(nil, &wire.Status{Code: 8, Message: "too large", Refused: true}, wire.FlagLast))
-			s.SetReliableBoundary()
+			s.MarkReliable()
 			s.CancelWrite(0xc)
 			s.CancelRead(0xc)
 		}))
@@ -194,7 +194,7 @@ func TestStatusBeforeResetIsRead(t *testing.T) {
 }
 
 func TestRequestTooLargeForTheServer(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{MaxMessage: 1 << 20})
 		s := w.quiet("web", Limits{}).connect(server)
@@ -251,7 +251,7 @@ func TestSplitAnywhere(t *testing.T) {
 					t.Fatalf("cut at %d: %+v", i, got)
 				}
 				st.CancelRead(0)
-				_ = st.Close()
+				st.Finish()
 			}
 		})
 	})
@@ -302,7 +302,7 @@ func TestAReplyHoldsNothingOfTheCallBefore(t *testing.T) {
 			switch calls.Add(1) {
 			case 1:
 				s.say(data("first"))
-				_ = s.Close()
+				s.Finish()
 			case 2:
 				s.say(data("second"), wire.AppendStatus(nil, &wire.Status{Code: 5, Message: "no"}, wire.FlagLast))
 			default:

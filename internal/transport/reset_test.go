@@ -15,6 +15,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -115,7 +117,7 @@ func TestAConnectionThatIsKnownToBeLostIsNotUsed(t *testing.T) {
 					t.Fatal(err)
 				}
 				// An operation on a stream that fails with the error does the same.
-				_ = s.streamError(test.err, false)
+				_ = s.streamError(quicconn.Translate(test.err), false)
 				next, err := p.Session(t.Context(), ClassCalls)
 				if err != nil {
 					t.Fatal(err)
@@ -347,7 +349,7 @@ func TestAResetAloneDoesNotSayThatTheProcessIsGone(t *testing.T) {
 		e := failure(t, err, ReasonLost)
 		// The context ends a moment after the streams.
 		<-s.conn.Context().Done()
-		if _, reset := errors.AsType[*quic.StatelessResetError](context.Cause(s.conn.Context())); !reset {
+		if end, ok := errors.AsType[*carrier.EndError](s.conn.Cause()); !ok || end.End != carrier.EndForgotten {
 			t.Fatalf("the connection ended otherwise: %v", e)
 		}
 		_, err = st.Recv(t.Context())

@@ -16,8 +16,8 @@ import (
 	"github.com/quic-go/quic-go/testutils/simnet"
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
 // zone is a DNS server for one name.

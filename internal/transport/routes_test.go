@@ -98,7 +98,7 @@ func TestRoutesAreBoundedInFramesAndBytes(t *testing.T) { // SEC-123
 // TestRoutesOfClientsAreIgnored checks that a server neither keeps nor parses the routes of a client, which serves
 // nothing.
 func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -123,7 +123,7 @@ func TestRoutesOfClientsAreIgnored(t *testing.T) { // SEC-122
 // TestAClientAnnouncesNoRoutes checks that a node sends no ROUTES on a connection that it dialed, because it serves
 // nothing there.
 func TestAClientAnnouncesNoRoutes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		heard := make(chan []wire.Kind, 1)
 		server := w.rawServer("orders", func(r *raw) {
@@ -160,7 +160,7 @@ func TestAClientThatFloodsControlIsDisconnected(t *testing.T) { // SEC-127
 		"PONG":    wire.AppendPing(nil, wire.KindPong, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{})
 				honest := w.quiet("web", Limits{}).connect(server)

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -27,11 +26,13 @@ const (
 // sendSide is the sending side of a stream. One goroutine at a time may write; any may
 // reset it.
 type sendSide struct {
-	stream *quic.Stream
+	stream carrier.Stream
+	// ctx is that of the stream, kept because each call looks at it.
+	ctx context.Context //nolint:containedctx // it ends with the sending side
 
 	// mu guards loose and cut. The goroutine that writes may read them without it.
 	mu sync.Mutex
-	// loose means that quic-go may hold bytes that the peer has no room for yet. A
+	// loose means that the carrier may hold bytes that the peer has no room for yet. A
 	// reset must not promise to deliver those: they would count against the peer's
 	// limits, which ends the connection.
 	loose bool
@@ -40,6 +41,10 @@ type sendSide struct {
 
 	// backlog counts the bytes of small writes since one waited. Only mayQueue uses it.
 	backlog int
+}
+
+func newSendSide(stream carrier.Stream) sendSide {
+	return sendSide{stream: stream, ctx: stream.Context()}
 }
 
 // mayQueue reports whether n bytes may be written without waiting for those
@@ -58,16 +63,20 @@ func (s *sendSide) mayQueue(n int) bool {
 const kindIgnored wire.Kind = 0x9d
 
 // tryWrite queues all of b if there is room for it. If not, the error is
-// [quic.ErrWouldBlock].
+// [carrier.ErrWouldBlock].
 func (s *sendSide) tryWrite(b []byte) error {
-	// If it succeeds, the peer has room for all earlier bytes, too.
-	err := s.stream.TryWriteAll(b)
+	err := s.stream.TryWrite(b)
 	if err == nil && s.loose {
-		s.mu.Lock()
-		s.loose = false
-		s.mu.Unlock()
+		s.fasten()
 	}
 	return err
+}
+
+// fasten notes that a TryWrite has succeeded: the peer has room for all earlier bytes, too.
+func (s *sendSide) fasten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loose = false
 }
 
 // write waits until the transport has taken b, which is a whole number of frames.
@@ -75,7 +84,7 @@ func (s *sendSide) write(b []byte) error {
 	s.mu.Lock()
 	// The peer has room for all earlier bytes unless loose is set.
 	if !s.loose {
-		s.stream.SetReliableBoundary()
+		s.stream.MarkReliable()
 	}
 	s.loose, s.cut = true, true
 	s.mu.Unlock()
@@ -92,7 +101,7 @@ func (s *sendSide) write(b []byte) error {
 func (s *sendSide) writeAll(b []byte) error {
 	if len(b) <= oneWrite {
 		err := s.tryWrite(b)
-		if !errors.Is(err, quic.ErrWouldBlock) {
+		if !errors.Is(err, carrier.ErrWouldBlock) {
 			return err
 		}
 	}
@@ -104,8 +113,8 @@ func (s *sendSide) writeAll(b []byte) error {
 func (s *sendSide) writeBulk(on *Session, b []byte) error {
 	select {
 	case on.bulk <- struct{}{}:
-	case <-s.stream.Context().Done():
-		return context.Cause(s.stream.Context())
+	case <-s.ctx.Done():
+		return s.stream.Cause()
 	}
 	defer func() { <-on.bulk }()
 	return s.write(b)
@@ -116,10 +125,10 @@ func (s *sendSide) writeBulk(on *Session, b []byte) error {
 func (s *sendSide) reset(code wire.Code) {
 	s.mu.Lock()
 	// If one more frame can be written, the peer has room for all earlier bytes, too.
-	if !s.loose || !s.cut && s.stream.TryWriteAll(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
-		s.stream.SetReliableBoundary()
+	if !s.loose || !s.cut && s.stream.TryWrite(wire.AppendFrameHeader(nil, wire.FrameHeader{Kind: kindIgnored})) == nil {
+		s.stream.MarkReliable()
 	}
 	s.mu.Unlock()
-	s.stream.CancelWrite(quic.StreamErrorCode(code))
-	s.stream.CancelRead(quic.StreamErrorCode(code))
+	s.stream.CancelWrite(code)
+	s.stream.CancelRead(code)
 }

@@ -12,7 +12,7 @@ import (
 // TestAResetClaimsNoRoom checks that a stream whose peer makes no room ends without its connection. A reset
 // that promised to deliver what waits for room would end the connection, with all calls on it.
 func TestAResetClaimsNoRoom(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		opened := make(chan struct{}, 1)
 		server := w.rawServer("orders", serving(func(s *rawStream) {
@@ -43,7 +43,7 @@ func TestAResetClaimsNoRoom(t *testing.T) {
 		}
 		mustFail(t, err, ReasonCanceled)
 		if err := s.conn.Context().Err(); err != nil {
-			t.Fatalf("the connection ended: %v", context.Cause(s.conn.Context()))
+			t.Fatalf("the connection ended: %v", s.conn.Cause())
 		}
 		settle()
 		mustEcho(t, s)
@@ -52,7 +52,7 @@ func TestAResetClaimsNoRoom(t *testing.T) {
 
 // TestAResetDeliversWhatThereWasRoomFor checks that frames that found room are delivered before a reset.
 func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		got := make(chan string, 1)
 		server := w.rawServer("orders", serving(func(s *rawStream) {
@@ -84,7 +84,7 @@ func TestAResetDeliversWhatThereWasRoomFor(t *testing.T) {
 // TestAResetClaimsNoRoomForWhatWasBefore has a stream reset by a pattern behind two calls, while the second
 // reply waits for room. The connection lives on.
 func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })
@@ -93,7 +93,7 @@ func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 		r.stream(join(calls(), callFrames("kilo", time.Minute, ""), callFrames("kilo", time.Minute, ""), headers("stream", time.Second)))
 		settle()
 		if r.conn.Context().Err() != nil {
-			t.Fatalf("the connection ended: %v", context.Cause(r.conn.Context()))
+			t.Fatalf("the connection ended: %v", r.conn.Cause())
 		}
 		r.mustEcho()
 	})
@@ -102,7 +102,7 @@ func TestAResetClaimsNoRoomForWhatWasBefore(t *testing.T) {
 // TestAResetDeliversALargeReply checks that a large reply that was written before the reset arrives.
 func TestAResetDeliversALargeReply(t *testing.T) {
 	for _, size := range []int{oneWrite, 4000, 100 << 10} {
-		inWorld(t, func(w *world) {
+		inEach(t, func(w *world) {
 			t := w.t
 			server := w.node("orders", Limits{})
 			r := w.client("web", server)
@@ -121,7 +121,7 @@ func TestAResetDeliversALargeReply(t *testing.T) {
 // TestAResetDeliversWhatWasBefore checks that a reply that found room arrives although the reply behind it found
 // none.
 func TestAResetDeliversWhatWasBefore(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onCall("kilo", func(c *Call) { answer(c, strings.Repeat("k", 1000)) })

@@ -50,7 +50,7 @@ func TestServerAnswers(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inEach(t, func(w *world) {
 					t := w.t
 					server := w.node("orders", Limits{})
 					server.handler.onCall(strings.Repeat("r", wire.MaxName), func(c *Call) { answer(c, "long") })
@@ -69,7 +69,7 @@ func TestServerAnswers(t *testing.T) {
 						if again := st.reply(); again.err != nil || again.message != test.want {
 							t.Errorf("the next call: %d bytes, %+v, %v", len(again.message), again.status, again.err)
 						}
-						_ = st.Close()
+						st.Finish()
 						if code, clean := st.ended(); !clean {
 							t.Errorf("after our FIN the stream was reset with %v", code)
 						}
@@ -112,7 +112,7 @@ func TestServerRefuses(t *testing.T) {
 		{"unknown number", join(wire.AppendHeaders(nil, &wire.Headers{RouteID: 99, Timeout: 1e6}), data("hi")), 12, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", limits)
 				server.handler.route("narrow", Route{Value: named{"narrow", callFunc(echo)}, MaxMessage: 4})
@@ -180,13 +180,13 @@ func TestServerResets(t *testing.T) {
 	} {
 		for _, typ := range []wire.StreamType{wire.StreamCall, wire.StreamCalls} {
 			t.Run(fmt.Sprintf("%s on %#x", test.name, typ), func(t *testing.T) {
-				inWorld(t, func(w *world) {
+				inEach(t, func(w *world) {
 					t := w.t
 					server := w.node("orders", Limits{})
 					r := w.client("mallory", server)
 					st := r.stream(append(wire.AppendVarint(nil, uint64(typ)), test.request...))
 					if test.fin {
-						_ = st.Close()
+						st.Finish()
 					}
 					st.mustReset(test.want)
 					if n := server.handler.count("echo"); n != 0 {
@@ -205,12 +205,12 @@ func TestServerResets(t *testing.T) {
 }
 
 func TestStreamTypeThatNeverComes(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
 		st := r.stream(nil)
-		_ = st.Close()
+		st.Finish()
 		st.mustReset(wire.CodeProtocol)
 		// This is the first byte of a varint of 8 bytes.
 		st = r.stream([]byte{0xc0})
@@ -226,7 +226,7 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 // TestSecondDataIsNoPartOfTheCall checks that a call that has its message is served.
 // The second DATA then resets the stream, because HEADERS must follow a call.
 func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("mallory", server)
@@ -242,7 +242,7 @@ func TestSecondDataIsNoPartOfTheCall(t *testing.T) {
 }
 
 func TestPipelinedCallsAreServedInOrder(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
@@ -265,7 +265,7 @@ func TestPipelinedCallsAreServedInOrder(t *testing.T) {
 // TestMessageMayWaitForItsTurn checks that DATA may come long after HEADERS, because
 // large messages of one connection are sent one after another.
 func TestMessageMayWaitForItsTurn(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
 		st := r.stream(append(calls(), headers("echo", 20*time.Second)...))

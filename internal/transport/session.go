@@ -2,25 +2,27 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
 	"github.com/linkmesh/link/internal/lifecycle"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
 // Session is a connection on which both sides have received the other's SETUP.
 type Session struct {
 	endpoint *Endpoint
-	conn     *quic.Conn
-	dialed   bool
-	dialedAs *Peer // nil unless dialed
+	conn     carrier.Conn
+	// ctx is that of conn, kept because each call looks at it.
+	ctx    context.Context //nolint:containedctx // it ends with the connection
+	dialed bool
+	// dialedAs is nil unless this side dialed.
+	dialedAs *Peer
 	// remoteAddr is the address at the beginning, and moved the last one that RemoteAddr has seen.
 	remoteAddr string
 	moved      atomic.Pointer[address]
@@ -51,12 +53,14 @@ type servingSide struct {
 	late     lateCredit
 	resting  restingCalls
 	// lastID is the last stream that was accepted.
-	lastID atomic.Int64
+	lastID atomic.Uint64
 }
 
-func (e *Endpoint) newSession(conn *quic.Conn, dialed bool) *Session {
+// newSession returns a session with a peer that has proved who it is; finish or disown must follow. dialedAs is nil if the
+// peer dialed.
+func (e *Endpoint) newSession(conn carrier.Conn, who Identity, dialedAs *Peer) *Session {
 	s := &Session{
-		endpoint: e, conn: conn, dialed: dialed,
+		endpoint: e, conn: conn, ctx: conn.Context(), dialed: dialedAs != nil, dialedAs: dialedAs,
 		remoteAddr: conn.RemoteAddr().String(),
 		group:      lifecycle.New(conn.Context()),
 		bulk:       make(chan struct{}, bulkWrites),
@@ -67,7 +71,9 @@ func (e *Endpoint) newSession(conn *quic.Conn, dialed bool) *Session {
 	s.goodbye.said = make(chan struct{})
 	s.goodbye.lastServed.Store(wire.MaxVarint)
 	s.leases.session, s.outbox.session = s, s
-	s.touch(time.Now())
+	now := time.Now()
+	s.touch(now)
+	s.identify(who, now)
 	return s
 }
 
@@ -96,20 +102,20 @@ type address struct {
 }
 
 // Done returns a channel that is closed when the connection ends.
-func (s *Session) Done() <-chan struct{} { return s.conn.Context().Done() }
+func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
 
 // RTT returns the smoothed round-trip time of the connection.
-func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
+func (s *Session) RTT() time.Duration { return s.conn.Stats().RTT }
 
 // ended reports whether the connection has ended. It is true as soon as an operation has failed
 // because of that: a call that is retried must not meet the connection that was just lost.
-func (s *Session) ended() bool { return s.life.over.Load() || s.conn.Context().Err() != nil }
+func (s *Session) ended() bool { return s.life.over.Load() || s.ctx.Err() != nil }
 
 // hasEnded reports whether err, of an operation on the connection or on one of its streams, says that
-// the connection has ended, and notes it: QUIC ends operations on a connection before the connection's
-// context. Every error that ends a connection is a net.ErrClosed.
+// the connection has ended, and notes it: operations on a connection end before the connection's
+// context.
 func (s *Session) hasEnded(err error) bool {
-	if !errors.Is(err, net.ErrClosed) {
+	if !carrier.HasEnded(err) {
 		return false
 	}
 	s.life.over.Store(true)
@@ -119,7 +125,7 @@ func (s *Session) hasEnded(err error) bool {
 // usable reports whether new calls may start.
 func (s *Session) usable() bool { return !s.ended() && !s.isDraining() && !s.life.retired.Load() }
 
-// identify notes who the peer is; finish or disown must follow. A connection does not outlive a certificate: the janitor
+// identify notes who the peer is. A connection does not outlive a certificate: the janitor
 // closes it within the second after one expires. The dialing side moves to a new connection when a twentieth to a tenth
 // of the time is left, so that calls can end. The moment is random so that a fleet does not move at once.
 func (s *Session) identify(who Identity, now time.Time) {
@@ -127,7 +133,7 @@ func (s *Session) identify(who Identity, now time.Time) {
 	s.site = site{who.Key, addrPort(s.conn.RemoteAddr())}
 	s.shares = s.endpoint.pools.shares(&who, s.remoteAddr)
 	s.caller = s.endpoint.callers.join(s.shares.conns.Key())
-	if o, ok := s.conn.Context().Value(ownerKey{}).(*owner); ok {
+	if o, ok := s.ctx.Value(ownerKey{}).(*owner); ok {
 		o.session.Store(s)
 	}
 	if left := who.Expires.Sub(now); !who.Expires.IsZero() {
@@ -138,14 +144,14 @@ func (s *Session) identify(who Identity, now time.Time) {
 // close ends the connection without waiting. retired stops new calls until the context ends a moment later.
 func (s *Session) close(code wire.Code, reason string) {
 	s.life.retired.Store(true)
-	_ = s.conn.CloseWithError(quic.ApplicationErrorCode(code), reason)
+	s.conn.Close(code, reason)
 	s.group.Stop(ErrClosed)
 }
 
 // finish waits for the end of the connection and the session's goroutines, and forgets the session. Its owner calls it.
 func (s *Session) finish() {
-	<-s.conn.Context().Done()
-	why := context.Cause(s.conn.Context())
+	<-s.ctx.Done()
+	why := s.conn.Cause()
 	s.charge(why, time.Now())
 	s.group.Stop(why)
 	s.group.Wait()

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net/netip"
@@ -12,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
-	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
 // mustFail checks that err is an Error with the reason.
@@ -118,7 +117,7 @@ func TestAnAddressThatMayNotBeDialed(t *testing.T) {
 }
 
 func TestDialWaitsForSetup(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		silent := w.rawServer("orders", func(*raw) {})
 		start := time.Now()
@@ -134,7 +133,7 @@ func TestDialWaitsForSetup(t *testing.T) {
 }
 
 func TestServerDropsAClientThatSendsNoSetup(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		mute := w.rawClient("mallory", server)
@@ -235,14 +234,14 @@ func TestForeignProtocols(t *testing.T) {
 				case test.told && err != nil:
 					t.Errorf("handshake: %v", err)
 				case test.told:
-					code, reason := (&raw{t: t, conn: conn}).closed()
+					code, reason := w.raw(conn).closed()
 					if code != wire.CodeIncompatible || !strings.Contains(reason, "link/1") {
 						t.Errorf("closed with %v %q, want INCOMPATIBLE and the version", code, reason)
 					}
 				case err == nil:
 					t.Error("the handshake succeeded")
 				default:
-					mustFail(t, dialError("peer", test.protocol, err), ReasonIncompatible)
+					mustFail(t, dialError("peer", test.protocol, quicconn.Translate(err)), ReasonIncompatible)
 				}
 				mustEcho(t, w.quiet("web", Limits{}).connect(server))
 			})
@@ -275,17 +274,17 @@ func callError(t *testing.T, s *Session) error {
 // closeCode returns the code with which the connection of an ended session was
 // closed.
 func closeCode(s *Session) wire.Code {
-	app, _ := errors.AsType[*quic.ApplicationError](context.Cause(s.conn.Context()))
-	if app == nil {
+	end, ok := errors.AsType[*carrier.EndError](s.conn.Cause())
+	if !ok || end.End != carrier.EndClosed {
 		return wire.MaxVarint
 	}
-	return wire.Code(app.ErrorCode)
+	return end.Code
 }
 
 // TestSessionsThatHaveEndedTakeNoMemory checks that the loops that look at all sessions from time to time do not keep
 // ended ones in memory.
 func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const conns = 20
 		server := w.node("orders", Limits{})
@@ -300,7 +299,7 @@ func TestSessionsThatHaveEndedTakeNoMemory(t *testing.T) { // SEC-382
 		// By then all sessions have been looked at.
 		pass(3 * time.Second)
 		for _, r := range all[1:] {
-			_ = r.conn.CloseWithError(0, "")
+			r.conn.Close(0, "")
 		}
 		pass(time.Minute)
 		// Cleanups run some time after a collection.

@@ -62,8 +62,8 @@ func (m *member) connectAs(name string, config *quic.Config) *raw {
 	if err != nil {
 		w.t.Fatalf("dialing: %v", err)
 	}
-	r := &raw{t: w.t, w: w, conn: conn}
-	control, err := conn.OpenUniStream()
+	r := w.raw(conn)
+	control, err := r.conn.OpenControl()
 	if err != nil {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (m *member) connectAs(name string, config *quic.Config) *raw {
 // attempt opens a stream and writes as much of b as there is room for, until the node stops the
 // stream. It returns nil if the node allows no more streams.
 func (r *raw) attempt(b []byte) *rawStream {
-	s, err := r.conn.OpenStream()
+	s, err := r.conn.TryOpen()
 	if err != nil {
 		return nil
 	}
@@ -359,7 +359,7 @@ func besiege(w *world, siege siege, free bool) {
 		},
 		Leave: func() {
 			for _, r := range conns {
-				_ = r.conn.CloseWithError(0, "")
+				r.conn.Close(0, "")
 			}
 			pass(3 * time.Second)
 			if n := server.pools.calls.Used() + server.pools.bytes.Used() + server.pools.credit.Used(); n != 0 {

@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/net/ipv4"
 
-	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
 	"github.com/linkmesh/link/internal/udp"
-	"github.com/linkmesh/link/security/securitytest" //nolint:depguard // as in network_test.go
 )
 
 // TestWhatAStrangerSendsOfOneHandshakeIsBounded checks that excess datagrams are dropped before QUIC

@@ -7,9 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -23,7 +22,7 @@ type Stream struct {
 	Route   any
 	Headers wire.HeadersView
 
-	stream     *quic.Stream
+	stream     carrier.Stream
 	fr         frameReader
 	maxMessage int
 	out        *sendSide
@@ -65,13 +64,19 @@ type grant struct {
 	reserved uint64
 }
 
-// inbox holds the frames that wait for Recv.
+// inbox holds the frames that wait for Recv, or passes them on.
 type inbox struct {
 	queue []Frame
+	// take takes the frames in place of queue, and ended is called when no more come; both are nil
+	// unless [Stream.Deliver] was called. reported means that ended was called, or is about to be.
+	take     func(f Frame)
+	ended    func()
+	reported bool
 	// pending counts the bytes of uncredited frames in queue, and plain the frames.
 	pending int
 	plain   int
-	// unread counts the bytes of credited frames in queue, which still count as credit.
+	// unread counts the bytes of credited frames that still count as credit: those in queue, or those
+	// that take has got and that were not granted again.
 	unread int
 	// arrived is set when queue or ending has changed.
 	arrived notify.Flag
@@ -106,7 +111,7 @@ type Frame struct {
 	Body  []byte
 }
 
-func (s *Session) newStream(stream *quic.Stream, out *sendSide) *Stream {
+func (s *Session) newStream(stream carrier.Stream, out *sendSide) *Stream {
 	return &Stream{
 		Session: s, stream: stream, maxMessage: s.endpoint.limits.MaxMessage,
 		out:     out,
@@ -210,10 +215,9 @@ func (st *Stream) finish(status *wire.Status) {
 		return
 	}
 	st.writing.mu.Lock()
-	// Close fails only if the peer is gone.
-	_ = st.stream.Close()
+	st.stream.Finish()
 	st.unlock()
-	st.stream.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+	st.stream.CancelRead(wire.CodeNone)
 }
 
 // Finish ends an accepted stream with a status; ServeStream calls it before it
@@ -230,7 +234,7 @@ func (st *Stream) Cancel(code wire.Code) {
 
 // Canceled returns a context that ends when the peer stops reading or the
 // connection ends.
-func (st *Stream) Canceled() context.Context { return st.stream.Context() }
+func (st *Stream) Canceled() context.Context { return st.out.ctx }
 
 // Draining returns a channel that is closed when either side drains.
 func (st *Stream) Draining() <-chan struct{} {

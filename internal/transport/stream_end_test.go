@@ -10,13 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/wire"
 )
 
 func TestOpenWaitsForAStream(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{StreamsPerConnection: 1}), w.quiet("web", Limits{})
 		server.streams()
@@ -63,7 +61,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 }
 
 func TestStreamsOfALostConnection(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -83,7 +81,7 @@ func TestStreamsOfALostConnection(t *testing.T) {
 
 // TestAConnectionIsIdleOnlySinceItsLastStreamEnded checks that idleness does not count from the start of the stream.
 func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		limits := Limits{SessionIdle: time.Minute}
 		server, client := w.node("orders", Limits{}), w.quiet("web", limits)
@@ -104,7 +102,7 @@ func TestAConnectionIsIdleOnlySinceItsLastStreamEnded(t *testing.T) {
 }
 
 func TestRecvEndsWithItsContext(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -130,7 +128,7 @@ func TestRecvEndsWithItsContext(t *testing.T) {
 // TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo checks that the function of OnEnd has run before anybody learns of the
 // end. Recv, woken by the frame before, may find the end before the reader of the stream reports it.
 func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(s *Stream) { s.Finish(&wire.Status{}) })
@@ -164,7 +162,7 @@ func TestWhatEndsWithAStreamHasEndedBeforeRecvSaysSo(t *testing.T) {
 
 // TestFinishWaitsForNobody checks that a peer that reads nothing cannot hold the handler for longer than writeGrace.
 func TestFinishWaitsForNobody(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		done := make(chan time.Duration, 1)
@@ -195,7 +193,7 @@ func TestFinishWaitsForNobody(t *testing.T) {
 // TestAStatusArrivesBehindAStream checks that a STATUS of any length arrives although the peer has not ended its side.
 func TestAStatusArrivesBehindAStream(t *testing.T) {
 	for _, size := range []int{10, oneWrite, 4000} {
-		inWorld(t, func(w *world) {
+		inEach(t, func(w *world) {
 			t := w.t
 			server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 			want := strings.Repeat("m", size)
@@ -239,7 +237,7 @@ func TestAStatusWaitsForRoom(t *testing.T) {
 
 // TestAStreamEndsWithItsHandler checks that a stream ends even if its handler ends its goroutine.
 func TestAStreamEndsWithItsHandler(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(*Stream) { runtime.Goexit() })
@@ -258,7 +256,7 @@ func TestAStreamEndsWithItsHandler(t *testing.T) {
 }
 
 func TestStreamsLearnOfADrain(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -280,7 +278,7 @@ func TestStreamsLearnOfADrain(t *testing.T) {
 // TestAGrantBehindTheLastFrameIsNoError has a peer send its last frame and stop reading. A receiver
 // that grants credit for each frame must still get that frame.
 func TestAGrantBehindTheLastFrameIsNoError(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.rawServer("orders", serving(func(s *rawStream) {
 			// Skip the type of the stream and HEADERS.
@@ -327,7 +325,7 @@ func TestWhoSendsToAPeerThatHasEndedHearsWhy(t *testing.T) {
 					if _, err := s.Read(make([]byte, 100)); err != nil {
 						return
 					}
-					s.CancelRead(quic.StreamErrorCode(wire.CodeNone))
+					s.CancelRead(wire.CodeNone)
 					if c.late > 0 {
 						idle(c.late)
 						s.say(wire.AppendStatus(nil, &wire.Status{Code: 10, Message: "a later run was here"}, wire.FlagLast))

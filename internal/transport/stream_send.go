@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
+	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/wire"
 )
 
@@ -19,8 +18,14 @@ func (st *Stream) Grant(c wire.Credit) error {
 		defer st.mu.Unlock()
 		return nil
 	}
+	again := 0
+	if st.inbox.take != nil {
+		again = int(min(uint64(st.inbox.unread), c.Bytes))
+	}
+	st.inbox.unread -= again
 	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.grant.reserved {
 		if err := st.Session.reserve(st.grant.reserved, need); err != nil {
+			st.inbox.unread += again
 			st.mu.Unlock()
 			return err
 		}
@@ -63,7 +68,7 @@ func (st *Stream) tell() error {
 		}
 		st.writing.frames = wire.AppendCredit(st.writing.frames[:0], c)
 		err := st.out.tryWrite(st.writing.frames)
-		if errors.Is(err, quic.ErrWouldBlock) {
+		if errors.Is(err, carrier.ErrWouldBlock) {
 			return st.tellLater()
 		}
 		st.writing.mu.Unlock()

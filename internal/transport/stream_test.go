@@ -48,7 +48,7 @@ func credited(body string) Frame {
 func plain(body string) Frame { return Frame{Kind: wire.KindPattern, Body: []byte(body)} }
 
 func TestStreamCarriesFramesBothWays(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
@@ -113,7 +113,7 @@ func TestStreamCarriesFramesBothWays(t *testing.T) {
 }
 
 func TestSenderWaitsForCredit(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -164,7 +164,7 @@ func TestSenderWaitsForCredit(t *testing.T) {
 }
 
 func TestCreditEndsWithTheStream(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened, failed := make(chan *Stream, 1), make(chan struct{})
@@ -190,7 +190,7 @@ func TestCreditEndsWithTheStream(t *testing.T) {
 }
 
 func TestCreditOfAConnectionIsBounded(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		opened := server.streams()
@@ -246,7 +246,7 @@ func TestStreamAttacks(t *testing.T) {
 		{"frame that never ends", frame(wire.KindPattern, 0, "12345")[:5], wire.CodeLimit, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{MaxMessage: 100 << 10, PendingFrames: 8, PendingBytes: 1000})
 				opened := server.streams()
@@ -280,7 +280,7 @@ func TestStreamAttacks(t *testing.T) {
 }
 
 func TestCreditAboveTheLargestNumberIsTheLargest(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()
@@ -301,7 +301,7 @@ func TestCreditAboveTheLargestNumberIsTheLargest(t *testing.T) {
 }
 
 func TestUnknownFramesOnStreamsAreSkipped(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		opened := server.streams()

@@ -1,9 +1,9 @@
-// Package transport carries link/1 over QUIC. It is the only importer of
-// quic-go.
+// Package transport carries link/1 over connections of package carrier. Those
+// of package quicconn are the only ones yet.
 //
 // # Overview
 //
-// An [Endpoint] owns one UDP socket and one quic.Transport, which dials and
+// An [Endpoint] owns one UDP socket and one QUIC transport on it, which dials and
 // listens. A [Session] is a connection whose CONTROL streams have exchanged
 // SETUP. The dialing side opens streams: unary calls use leased streams
 // ([Session.Call]), everything else uses a stream of its own ([Session.Open]).
@@ -39,10 +39,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/lifecycle"
 	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/udp"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -103,7 +102,7 @@ type Endpoint struct {
 	cfg     Config
 	limits  Limits
 	log     *slog.Logger
-	quic    *quic.Transport
+	quic    *quicconn.Transport
 	group   *lifecycle.Group
 	gate    *gate
 	pools   pools
@@ -120,7 +119,7 @@ type Endpoint struct {
 	// knocks holds a token per knock in flight.
 	knocks chan struct{}
 
-	listener atomic.Pointer[quic.Listener]
+	listener atomic.Pointer[quicconn.Listener]
 	drain    drain
 	// tags are those announced since the start. Nil means those of Setup.
 	tags atomic.Pointer[[]string]
@@ -143,7 +142,7 @@ func New(cfg Config) (*Endpoint, error) {
 	if cfg.Protocol == "" {
 		cfg.Protocol = wire.Protocol
 	}
-	var key quic.StatelessResetKey
+	var key [32]byte
 	if cfg.ResetKey != nil {
 		key = *cfg.ResetKey
 	} else if _, err := rand.Read(key[:]); err != nil {
@@ -163,17 +162,20 @@ func New(cfg Config) (*Endpoint, error) {
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
 	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
-	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, err) }
+	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, quicconn.Translate(err)) }
 	filter := newStrangers(e.dropped)
-	e.quic = &quic.Transport{
-		Conn:                             udp.New(cfg.Conn, udp.Config{Logger: e.log, Failed: e.fail, Admit: filter.admits}),
-		ConnectionIDLength:               connIDLen,
-		StatelessResetKey:                &key,
-		MaxTokenAge:                      time.Hour,
-		VerifySourceAddress:              e.gate.mustValidate,
-		ConnContext:                      e.gate.admit,
-		DisableVersionNegotiationPackets: false,
-	}
+	e.quic = quicconn.New(quicconn.Config{
+		Socket:       udp.New(cfg.Conn, udp.Config{Logger: e.log, Failed: e.fail, Admit: filter.admits}),
+		ResetKey:     key,
+		MustValidate: e.gate.mustValidate,
+		Admit:        e.gate.admit,
+		MayGrow:      e.mayGrow,
+		Narrow:       e.narrow,
+		Window:       connWindow, FirstWindow: firstWindow, NarrowWindow: narrowWindow,
+		Streams:          e.limits.StreamsPerConnection,
+		HandshakeTimeout: e.limits.DialTimeout,
+		IdleTimeout:      idleTimeout, KeepAlive: keepAlive,
+	})
 	e.watcher.wake = notify.NewFlag()
 	e.group.Go(e.watch)
 	e.liveness.wake = notify.NewFlag()
@@ -182,12 +184,6 @@ func New(cfg Config) (*Endpoint, error) {
 	e.group.Go(e.repayAll)
 	return e, nil
 }
-
-// connIDLen is the length in bytes of the connection IDs that this side chooses. An ID is random and identifies a
-// connection among all of the socket. quic-go does not draw again when it draws an ID that is taken, and that connection
-// then receives nothing. Peers use an ID for 10,000 packets, so with quic-go's default of 4 bytes, 1,000 connections and
-// 200,000 packets per second, it would happen every 15 hours; with 8 bytes, once in 7 million years.
-const connIDLen = 8
 
 // Addr returns the local address of the socket.
 func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/wire"
 )
@@ -222,7 +220,7 @@ func (l *lease) watchLocked() {
 // stop resets the stream, which wakes the reader of the reply.
 func (l *lease) stop(why uint32, code wire.Code) {
 	if l.ending.CompareAndSwap(endNone, why) {
-		l.stream.CancelRead(quic.StreamErrorCode(code))
-		l.stream.CancelWrite(quic.StreamErrorCode(code))
+		l.stream.CancelRead(code)
+		l.stream.CancelWrite(code)
 	}
 }

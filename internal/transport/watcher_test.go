@@ -35,7 +35,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 		{"deadline that is over", -time.Second, 0, 0, context.DeadlineExceeded, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server, s := pool(w, Limits{}, Limits{})
 				canceled := make(chan struct{}, 1)
@@ -69,7 +69,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 }
 
 func TestWatcherSleepsWhenNothingIsYoung(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{SessionIdle: 3 * time.Hour})
 		s := client.connect(server)
@@ -135,7 +135,7 @@ func TestManyDeadlinesAtOnce(t *testing.T) {
 // TestTheWatcherLooksAtCallsUnderWay checks that the watcher looks at nothing else, however many
 // leases and sessions there are.
 func TestTheWatcherLooksAtCallsUnderWay(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		const sessions, leases = 8, 100
 		client := w.quiet("web", Limits{SessionIdle: time.Hour, LeaseIdle: time.Hour})

@@ -4,11 +4,9 @@ import (
 	"context"
 	"math"
 	"sync/atomic"
-
-	"github.com/quic-go/quic-go"
 )
 
-// owner leads from a connection to its session in callbacks of quic-go. It is a value of the
+// owner leads from a connection to its session in callbacks of the carrier. It is a value of the
 // connection's context.
 type owner struct{ session atomic.Pointer[Session] }
 
@@ -18,11 +16,11 @@ func withOwner(ctx context.Context) context.Context {
 	return context.WithValue(ctx, ownerKey{}, &owner{})
 }
 
-// mayGrow reports whether a connection may have delta more bytes in flight to us, which
-// count in the peer's share of Limits.WindowBytes: bytes that arrived out of order, or on
-// streams that wait, are held in memory up to the window.
-func (e *Endpoint) mayGrow(conn *quic.Conn, delta uint64) bool {
-	o, ok := conn.Context().Value(ownerKey{}).(*owner)
+// mayGrow reports whether the connection with this context may have delta more bytes in flight
+// to us, which count in the peer's share of Limits.WindowBytes: bytes that arrived out of order,
+// or on streams that wait, are held in memory up to the window.
+func (e *Endpoint) mayGrow(ctx context.Context, delta uint64) bool {
+	o, ok := ctx.Value(ownerKey{}).(*owner)
 	if !ok {
 		return false
 	}

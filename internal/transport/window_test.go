@@ -91,14 +91,13 @@ func TestAWindowThatGrowsLateIsGivenBack(t *testing.T) {
 		server := w.node("orders", Limits{})
 		mustEcho(t, w.quiet("web", Limits{}).connect(server))
 		conn := server.acceptedSessions()[0].conn
-		s := server.newSession(conn, false)
+		s := server.newSession(conn, Identity{Key: "refused"}, nil)
 		defer s.group.Stop(ErrClosed)
-		s.identify(Identity{Key: "refused"}, time.Now())
-		if !server.mayGrow(conn, 1000) || server.pools.windows.Used() != 1000 {
+		if !server.mayGrow(conn.Context(), 1000) || server.pools.windows.Used() != 1000 {
 			t.Fatalf("the windows have grown by %d, want 1000", server.pools.windows.Used())
 		}
 		s.disown()
-		if server.mayGrow(conn, 1000) || server.pools.windows.Used() != 0 {
+		if server.mayGrow(conn.Context(), 1000) || server.pools.windows.Used() != 0 {
 			t.Errorf("the windows have grown by %d when the session is gone", server.pools.windows.Used())
 		}
 	})

@@ -66,19 +66,15 @@ func Open(dir string, opts Options, replay func(Record) error) (*Log, error) {
 // open is Open for any implementation of files. The caller holds the lock of the folder.
 func open(dir string, fs files, opts Options, replay func(Record) error) (*Log, error) {
 	l := &Log{
-		dir:     dir,
-		opts:    opts,
-		files:   fs,
-		unlock:  func() error { return nil },
-		urgent:  notify.NewFlag(),
-		dirty:   notify.NewFlag(),
-		crowded: notify.NewFlag(),
-		refill:  notify.NewFlag(),
-		stop:    make(chan struct{}),
-		finish:  make(chan struct{}),
-		ids:     newLiveSet(),
-		copied:  make(copies),
-		marked:  true,
+		dir:      dir,
+		opts:     opts,
+		files:    fs,
+		unlock:   func() error { return nil },
+		requests: requests{urgent: notify.NewFlag(), dirty: notify.NewFlag(), crowded: notify.NewFlag(), refill: notify.NewFlag()},
+		ending:   ending{stop: make(chan struct{}), finish: make(chan struct{})},
+		ids:      newLiveSet(),
+		copied:   make(copies),
+		marked:   true,
 	}
 	l.published.L = &l.mu
 	if replay == nil {

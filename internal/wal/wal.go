@@ -119,13 +119,44 @@ type Log struct {
 	unlock   func() error
 	recovery Recovery
 
-	// Each of these is a request: urgent for a sync now, dirty for a sync within Options.GroupCommit,
-	// crowded to check whether compaction is due, refill to create the reserve.
+	requests
+	ending
+
+	// durable is a Position. The committer writes it under mu.
+	durable atomic.Uint64
+	// reported is set once OnDurable was told that the log is frozen. Only the committer uses it.
+	reported bool
+
+	mu     sync.Mutex // guards the fields below
+	shut   bool
+	frozen *FrozenError
+	chain
+	// buf holds records about to be written. It is reused.
+	buf []byte
+	// round wakes those who wait in await when durable or frozen changes.
+	round notify.Broadcast
+	// waiting is set while a sync is requested through dirty.
+	waiting bool
+	ids     liveSet
+	room
+	// copied holds the records of the oldest segment that have a copy.
+	copied copies
+	// marked is set while the log is empty or ends with a mark.
+	marked bool
+	stats  counters
+}
+
+// requests are what others ask the goroutines of a log to do: urgent for a sync now, dirty for a sync within
+// Options.GroupCommit, crowded to check whether compaction is due, refill to create the reserve.
+type requests struct {
 	urgent  notify.Flag
 	dirty   notify.Flag
 	crowded notify.Flag
 	refill  notify.Flag
+}
 
+// ending is how the goroutines of a log end.
+type ending struct {
 	compacting sync.WaitGroup
 	committing sync.WaitGroup
 	closing    sync.Once
@@ -134,29 +165,21 @@ type Log struct {
 	// stop ends compaction; finish, which is closed after that, ends the committer.
 	stop   chan struct{}
 	finish chan struct{}
+}
 
-	// durable is a Position. The committer writes it under mu.
-	durable atomic.Uint64
-	// reported is set once OnDurable was told that the log is frozen. Only the committer uses it.
-	reported bool
-
-	mu sync.Mutex // guards the fields below
+// chain is the segments of a log.
+type chain struct {
 	// published is signaled when sealing becomes nil, and when no append can succeed any more.
 	published sync.Cond
-	shut      bool
-	frozen    *FrozenError
 	// segments is ordered from the oldest to the last one, which takes appends.
 	segments []*segment
 	// sealing is the last segment but one while the last one is not published.
 	sealing *segment
 	end     Position
-	// buf holds records about to be written. It is reused.
-	buf []byte
-	// round wakes those who wait in await when durable or frozen changes.
-	round notify.Broadcast
-	// waiting is set while a sync is requested through dirty.
-	waiting bool
-	ids     liveSet
+}
+
+// room is what a log takes of the disk, and what is left there.
+type room struct {
 	// disk is the size of all segments in bytes.
 	disk int64
 	// spare is how many bytes may be appended before the free space of the disk is read again.
@@ -164,16 +187,11 @@ type Log struct {
 	// pressed is set after the disk has refused an append, until an Append succeeds. AppendReserved does
 	// not reset it.
 	pressed bool
-	// copied holds the records of the oldest segment that have a copy.
-	copied copies
 	// reserved is set while the reserve is on the disk.
 	reserved bool
 	// refilled is when the reserve was last requested; it is not requested again for refillPause.
 	refilled    time.Time
 	refillPause time.Duration
-	// marked is set while the log is empty or ends with a mark.
-	marked bool
-	stats  counters
 }
 
 // counters are the parts of Stats that only grow.

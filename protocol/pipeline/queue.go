@@ -35,21 +35,16 @@ type Queue struct {
 
 	mu    sync.Mutex // guards the fields below
 	tasks *queue.Queue
-	full  []chan struct{} // pushes that wait for room, oldest first
+	// full are the pushes that wait for room, oldest first.
+	full []chan struct{}
 	// workers are those that the topology lists, and earlier ones whose streams still run.
 	workers *fleet.Fleet[*workerLink]
 	// tick is when keepTime looks at the queue next; 0 means never.
 	tick int64
 	// changed wakes those who wait for there to be fewer tasks.
 	changed  notify.Broadcast
-	failed   error // why the queue is frozen
-	isClosed bool
-	// finishing is set while the node drains: only what handlers of tasks push is accepted.
-	finishing bool
-	accepted  uint64
-	// left and err are what Close and Drain return once the queue is done.
-	left []Unfinished
-	err  error
+	accepted uint64
+	closure
 
 	// told is set once it is logged that nobody serves the stage, until somebody does.
 	told    bool
@@ -58,6 +53,18 @@ type Queue struct {
 	// Each is a signal: wake when tick is to be sooner, unattended when there may be nobody to take tasks.
 	wake       notify.Flag
 	unattended notify.Flag
+}
+
+// closure is how a queue ends.
+type closure struct {
+	// failed is why the queue is frozen.
+	failed   error
+	isClosed bool
+	// finishing is set while the node drains: only what handlers of tasks push is accepted.
+	finishing bool
+	// left and err are what Close and Drain return once the queue is done.
+	left []Unfinished
+	err  error
 }
 
 // newQueue makes a queue that runs until it is closed or its node is.

@@ -31,15 +31,10 @@ type Source struct {
 	fence     uint64
 
 	pending int // tasks that wait at the producer
-	// window was last sent, wish is to be sent, and allow bounds what the producer may have used of earlier windows.
-	window int
-	told   bool
-	wish   int
-	allow  int
-	shrunk int64
-	held   table.Table[Task]
-	bytes  int64
-	queue  places
+	allowance
+	held  table.Table[Task]
+	bytes int64
+	queue places
 	// again is to be appended to out, the outcomes to be written. writing are the bytes that are being written,
 	// and echoed the bytes in out that answer what the producer should not have sent.
 	again   []done
@@ -48,15 +43,31 @@ type Source struct {
 	echoed  int
 	cache   cache
 
+	pulse
+
+	line node[*Source] // in its group's ring, while it has queued tasks
+}
+
+// allowance is how many tasks a producer may send.
+type allowance struct {
+	// window was last sent, wish is to be sent, and allow bounds what the producer may have used of earlier windows.
+	window int
+	told   bool
+	wish   int
+	allow  int
+	shrunk int64
+}
+
+// pulse is how far away a producer is, and when it was last heard and told.
+type pulse struct {
 	// trip has the last round trips. asked is set while one is being measured.
 	trip    [8]int64
 	trips   int
 	pinged  int64
 	pingDue bool
 	asked   bool
-	alive   int64 // when the producer was last told what is here
-
-	line node[*Source] // in its group's ring, while it has queued tasks
+	// alive is when the producer was last told what is here.
+	alive int64
 }
 
 // Ready returns a channel that holds a token when there is something to write. Each stream has its own.

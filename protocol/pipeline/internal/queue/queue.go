@@ -139,25 +139,8 @@ type Queue struct {
 	times [2]timers
 	dedup dedup
 
-	// awaited are the workers of an earlier run that have not said what they have. They are given up
-	// at giveUp. unsure are the tasks that wait for them.
-	awaited map[string]bool
-	giveUp  int64
-	unsure  places
-	// restored is the last number of the earlier run's tasks.
-	restored uint64
-
-	workers map[string]*Worker
-	// avail are the workers with credit, idle those of avail that hold nothing.
-	avail []*Worker
-	idle  []*Worker
-	// lost counts the workers without a connection. The first of them is given up at giveUpAt.
-	lost     int
-	giveUpAt int64
-	// wanting is set if tasks were left waiting.
-	wanting bool
-	// behind counts the workers that hold more tasks than they can run at once, or unsent ones.
-	behind int
+	earlier
+	staff
 	// looked is when leases were last looked at, balanced when recalls were.
 	looked   int64
 	balanced int64
@@ -171,10 +154,36 @@ type Queue struct {
 	oldest list
 }
 
+// earlier is what a queue has from an earlier run.
+type earlier struct {
+	// awaited are the workers of that run that have not said what they have. They are given up
+	// at giveUp. unsure are the tasks that wait for them.
+	awaited map[string]bool
+	giveUp  int64
+	unsure  places
+	// restored is the last number of that run's tasks.
+	restored uint64
+}
+
+// staff is the workers of a queue.
+type staff struct {
+	workers map[string]*Worker
+	// avail are the workers with credit, idle those of avail that hold nothing.
+	avail []*Worker
+	idle  []*Worker
+	// lost counts the workers without a connection. The first of them is given up at giveUpAt.
+	lost     int
+	giveUpAt int64
+	// wanting is set if tasks were left waiting.
+	wanting bool
+	// behind counts the workers that hold more tasks than they can run at once, or unsent ones.
+	behind int
+}
+
 // New returns an empty queue.
 func New(opts Options) *Queue {
 	opts.defaults()
-	q := &Queue{opts: opts, seq: opts.FirstSeq, keys: make(map[string]*keyed), workers: make(map[string]*Worker)}
+	q := &Queue{opts: opts, seq: opts.FirstSeq, keys: make(map[string]*keyed), staff: staff{workers: make(map[string]*Worker)}}
 	q.times[delayTimer].kind = delayTimer
 	q.times[expiryTimer].kind = expiryTimer
 	q.dedup.init(&opts)

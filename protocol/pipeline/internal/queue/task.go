@@ -70,6 +70,12 @@ type Task struct {
 	Worker string
 	Cause  string
 
+	course
+	spots
+}
+
+// course is how far a task is on its way.
+type course struct {
 	state state
 	// canceled is set if Cancel was called and could not end the task at once.
 	canceled bool
@@ -94,7 +100,10 @@ type Task struct {
 	boundAt  int64
 	// vouched is when the worker last reported that it has the task.
 	vouched int64
+}
 
+// spots are where a task is in the lists of its queue.
+type spots struct {
 	// place is the link in the list of the task's tenant, key or worker, line the one in the order of age.
 	place link
 	line  link
@@ -108,21 +117,6 @@ type ack struct {
 	worker string
 	result []byte
 }
-
-// Attempt is one delivery that did not succeed.
-type Attempt struct {
-	Worker string
-	// Began is when the task was bound to the worker.
-	Began int64
-	Ended int64
-	Cause string
-	// Counted reports whether the delivery used up an attempt.
-	Counted bool
-}
-
-// maxHistory bounds the history of a task. The oldest deliveries that did not count are
-// dropped first.
-const maxHistory = 32
 
 // overhead is about how many bytes a task takes besides its body.
 const overhead = 400
@@ -145,20 +139,6 @@ func (t *Task) expiry() int64 {
 		return t.Expires
 	}
 	return t.Deadline
-}
-
-func (t *Task) note(a Attempt) {
-	if len(t.History) >= maxHistory {
-		at := 0
-		for i, h := range t.History {
-			if !h.Counted {
-				at = i
-				break
-			}
-		}
-		t.History = append(t.History[:at], t.History[at+1:]...)
-	}
-	t.History = append(t.History, a)
 }
 
 // link is a place in a list.

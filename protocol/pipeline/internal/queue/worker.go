@@ -30,6 +30,20 @@ type Worker struct {
 	// held has the worker's tasks in the order in which they were bound.
 	held      places
 	heldBytes int64
+	outgoing
+
+	// service is a moving average of the time that a task takes, in nanoseconds.
+	service float64
+	served  uint64
+	acked   uint64
+
+	availIdx, idleIdx int
+	behind            bool
+	lost              bool
+}
+
+// outgoing is what is to be sent to a worker.
+type outgoing struct {
 	// out has the tasks that are bound and not yet taken, oldest first. outBytes is the size of those that fit
 	// in one frame, outLong the number of the others.
 	out      []*Task
@@ -42,15 +56,6 @@ type Worker struct {
 	// sending is the number of the task that is being sent in parts, or 0 if there is none.
 	sending      uint64
 	sendingSince int64
-
-	// service is a moving average of the time that a task takes, in nanoseconds.
-	service float64
-	served  uint64
-	acked   uint64
-
-	availIdx, idleIdx int
-	behind            bool
-	lost              bool
 }
 
 // ID returns the worker's instance.
@@ -93,11 +98,11 @@ type Welcome struct {
 func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	w, epoch, slots, unknown := q.workers[id], in.Epoch, in.Slots, in.Unknown
 	if w != nil && w.epoch != epoch {
-		q.forget(w, now, "the worker started anew", w.slots)
+		q.forget(w, now, causeAnew, w.slots)
 		w = nil
 	}
 	if w == nil {
-		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1, most: firstFrame}
+		w = &Worker{id: id, epoch: epoch, availIdx: -1, idleIdx: -1, outgoing: outgoing{most: firstFrame}}
 		q.workers[id] = w
 	}
 	// Each stream has its own channel, because the one of an earlier stream must get no tokens.

@@ -35,6 +35,20 @@ type Cursor struct {
 	head   head
 	counts counts
 
+	membership
+	forgotten *forgotten
+	unsure    *unsure
+
+	// answers counts the deliveries that were acked, nacked or released.
+	answers uint64
+	// window is nil if the class is not AtLeastOnce.
+	window *window
+	// detached is when the subscriber was disconnected, 0 if it is connected.
+	detached int64
+}
+
+// membership is what a member of a group has.
+type membership struct {
 	// credit is how many messages a member may still be given.
 	credit int
 	// weight is a member's share of the keys.
@@ -53,15 +67,6 @@ type Cursor struct {
 	// full is set when tasks could not grow, until a task is taken.
 	full       bool
 	flightRoom int
-	forgotten  *forgotten
-	unsure     *unsure
-
-	// answers counts the deliveries that were acked, nacked or released.
-	answers uint64
-	// window is nil if the class is not AtLeastOnce.
-	window *window
-	// detached is when the subscriber was disconnected, 0 if it is connected.
-	detached int64
 }
 
 // head is the message that comes next.

@@ -17,11 +17,7 @@ type delivery struct {
 	// own is set when the slab holds no other record.
 	own   bool
 	place spot
-	// slot is the index in a heap.
-	slot int
-	// prev and next link the delivery into leases.
-	prev *delivery
-	next *delivery
+	links
 	// expires is when the TTL ends; 0 means never.
 	expires int64
 	// due is when the lease ends, or when the next delivery is due.
@@ -37,6 +33,15 @@ type delivery struct {
 	order uint64
 	// avoid is the member of a group that released the message.
 	avoid *Cursor
+}
+
+// links are where a delivery is in the lists of its window.
+type links struct {
+	// slot is the index in a heap.
+	slot int
+	// prev and next link the delivery into leases.
+	prev *delivery
+	next *delivery
 }
 
 // cost returns how many bytes it takes to keep the delivery.

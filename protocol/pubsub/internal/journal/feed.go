@@ -25,7 +25,11 @@ type feed struct {
 	// behind is set when the next message of a Reliable subscription has left the ring, which ends it.
 	behind bool
 
-	// What peek has found is in lane at: the message seq, or gaps that begin before until.
+	next
+}
+
+// next is what peek has found, in lane at: the message seq, or gaps that begin before until.
+type next struct {
 	at    int
 	until uint64
 	seq   uint64

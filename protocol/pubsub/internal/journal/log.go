@@ -71,11 +71,7 @@ type Log struct {
 	// mu guards the fields below, and all writes to ring.
 	mu     sync.Mutex
 	topics topics
-	shares map[*share]struct{}
-	groups map[string]*share
-	// leased has the shares of AtLeastOnce.
-	leased   map[*share]struct{}
-	sessions map[string]*Cursor
+	readers
 	// dead has the dead letters of subscriptions that have ended.
 	dead deadLetters
 	// round counts the searches for matches, whose results are in found.
@@ -85,6 +81,15 @@ type Log struct {
 	clock int64
 	// sealed is set when Append takes nothing more.
 	sealed bool
+}
+
+// readers are the subscriptions of a log.
+type readers struct {
+	shares map[*share]struct{}
+	groups map[string]*share
+	// leased has the shares of AtLeastOnce.
+	leased   map[*share]struct{}
+	sessions map[string]*Cursor
 }
 
 // ErrTooLarge is what [Log.Append] wraps when a record is larger than Options.MaxMessage.
@@ -121,8 +126,10 @@ func New(o Options, now time.Time) (*Log, error) {
 	}
 	l := &Log{
 		opts: o, base: now, micros: now.UnixMicro(), hole: &slab{},
-		shares: make(map[*share]struct{}), groups: make(map[string]*share),
-		leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),
+		readers: readers{
+			shares: make(map[*share]struct{}), groups: make(map[string]*share),
+			leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),
+		},
 	}
 	l.unacked = pool.NewPool(pool.Config{Limit: int64(o.Unacked), Floor: min(unackedFloor, int64(o.Unacked)/8)})
 	l.backlogs = pool.NewPool(pool.Config{Limit: int64(o.Backlog), Floor: min(backlogFloor, int64(o.Backlog)/8)})

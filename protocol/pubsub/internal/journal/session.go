@@ -114,7 +114,7 @@ func (l *Log) Resume(id, holder string, gaps uint64, now time.Time) (*Cursor, er
 	}
 	c := &Cursor{
 		share: s, id: id, owner: session{old.owner.kept, holder, old.owner.ended}, ready: notify.NewFlag(), counts: old.counts, told: old.told,
-		credit: s.sub.Credit, tasks: old.tasks, window: old.window, backlog: old.backlog, taskRoom: old.taskRoom,
+		window: old.window, membership: membership{credit: s.sub.Credit, tasks: old.tasks, backlog: old.backlog, taskRoom: old.taskRoom},
 	}
 	old.closed = true
 	old.tasks, old.window, old.backlog = nil, nil, nil

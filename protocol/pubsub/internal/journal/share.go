@@ -100,7 +100,7 @@ func (l *Log) Subscribe(sub Subscription, now time.Time) (*Cursor, error) {
 			return nil, err
 		}
 	}
-	c := &Cursor{ready: notify.NewFlag(), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, credit: sub.Credit, window: newWindow(l, &sub)}
+	c := &Cursor{ready: notify.NewFlag(), id: sub.ID, owner: session{sub.Kept, sub.Holder, sub.Ended}, membership: membership{credit: sub.Credit}, window: newWindow(l, &sub)}
 	if sub.Group != "" {
 		c.backlog = l.backlogOf(sub.Who)
 	}

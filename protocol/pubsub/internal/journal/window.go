@@ -15,17 +15,8 @@ type window struct {
 	log    *Log
 	limits Limits
 	lease  int64
-	// holder holds a part of Options.Unacked.
-	holder *pool.Holder
 	list   deliveries
-	// bytes is the size of the records in list.
-	bytes int
-	// cost is what the holder is charged for list, gaps and spare.
-	cost int
-	// spare is the part of cost that is reserved for the next message.
-	spare int
-	// need is what the next message costs, if there was no room for it.
-	need int
+	charge
 
 	// leases are with the subscriber, lapsed wait because their leases have ended, later
 	// wait for another reason, and due are to be delivered again now.
@@ -42,16 +33,7 @@ type window struct {
 	last [Lanes]uint64
 	free []*delivery
 
-	// sends counts the deliveries, and numbers them. received is the last delivery that the
-	// subscriber is known to have.
-	sends    uint64
-	received uint64
-	// before is the last delivery on an earlier stream. What was with the subscriber then is
-	// lost, and due again. lost is how many deliveries are lost. lostFrom and unsentFrom are
-	// where to look for these, and for any that were not sent on this stream.
-	before               uint64
-	lost                 int
-	lostFrom, unsentFrom uint64
+	sendings
 	// owned is a number below which no delivery keeps other records in memory.
 	owned uint64
 	// gaps has the gaps that the subscriber may not have received. few is how many were left
@@ -63,6 +45,34 @@ type window struct {
 
 	// looked counts deliveries that were looked at besides the one that was meant.
 	looked uint64
+}
+
+// charge is the memory that a window takes.
+type charge struct {
+	// holder holds a part of Options.Unacked.
+	holder *pool.Holder
+	// bytes is the size of the records in the list.
+	bytes int
+	// cost is what the holder is charged for the list, gaps and spare.
+	cost int
+	// spare is the part of cost that is reserved for the next message.
+	spare int
+	// need is what the next message costs, if there was no room for it.
+	need int
+}
+
+// sendings are the deliveries of a window in the order in which they were sent.
+type sendings struct {
+	// sends counts the deliveries, and numbers them. received is the last delivery that the
+	// subscriber is known to have.
+	sends    uint64
+	received uint64
+	// before is the last delivery on an earlier stream. What was with the subscriber then is
+	// lost, and due again. lost is how many deliveries are lost. lostFrom and unsentFrom are
+	// where to look for these, and for any that were not sent on this stream.
+	before               uint64
+	lost                 int
+	lostFrom, unsentFrom uint64
 }
 
 const never = math.MaxInt64
@@ -82,7 +92,7 @@ func newWindow(l *Log, s *Subscription) *window {
 		return nil
 	}
 	return &window{
-		log: l, limits: s.Limits, lease: int64(s.Lease), holder: l.unacked.Holder(s.Who), leases: newLeases(),
+		log: l, limits: s.Limits, lease: int64(s.Lease), charge: charge{holder: l.unacked.Holder(s.Who)}, leases: newLeases(),
 		lapsed: newHeap(byTime), later: newHeap(byTime), due: newHeap(byNumber),
 	}
 }

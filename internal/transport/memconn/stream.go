@@ -1,0 +1,346 @@
+package memconn
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/linkmesh/link/internal/notify"
+	"github.com/linkmesh/link/internal/transport/carrier"
+	"github.com/linkmesh/link/internal/wire"
+)
+
+// stream is one end of a stream. Of a stream in one direction, only one of its halves is used.
+type stream struct {
+	conn  *Conn
+	other *stream
+	id    uint64
+	// accepted means that the other end has opened it, oneWay that it has one direction.
+	accepted, oneWay bool
+	// told means that the other end knows of a stream in one direction. It is guarded by pair.mu.
+	told bool
+
+	sending
+	receiving
+
+	// released means that ReleaseCredit was called, and returned that the other end may open a stream in place of this one.
+	// Both are guarded by pair.mu.
+	released, returned bool
+}
+
+// sending is the direction to the other end.
+type sending struct {
+	ctx    context.Context //nolint:containedctx // it ends with the direction
+	cancel context.CancelCauseFunc
+	// turn holds a token while a write is under way.
+	turn chan struct{}
+	// wake is set when a writer that waits should look again.
+	wake notify.Flag
+
+	// The fields below are guarded by pair.mu.
+
+	// over is why nothing can be written any more.
+	over error
+	// room is how many more bytes the other end takes. written counts those it took, and reliable is what written was at
+	// the last MarkReliable.
+	room              int
+	written, reliable int
+	deadline          time.Time
+}
+
+// receiving is the direction from the other end.
+type receiving struct {
+	// arrived is set when a reader that waits should look again.
+	arrived notify.Flag
+
+	// The fields below are guarded by pair.mu.
+
+	// unread holds what has arrived, behind read bytes that were read.
+	unread []byte
+	read   int
+	// ends is what follows the bytes in unread: io.EOF or the reset of the other end. It is nil while more may come.
+	ends error
+	// failed is why nothing can be read any more, whatever has arrived.
+	failed error
+	// seen means that nothing more is to be read, and that the reader knows.
+	seen  bool
+	until time.Time
+}
+
+func newStream(c *Conn, id uint64) *stream {
+	s := &stream{conn: c, id: id}
+	s.ctx, s.cancel = context.WithCancelCause(c.ctx)
+	s.turn, s.wake, s.room = make(chan struct{}, 1), notify.NewFlag(), c.other.end.StreamWindow
+	s.arrived = notify.NewFlag()
+	return s
+}
+
+// ID implements carrier.Stream.
+func (s *stream) ID() uint64 { return s.id }
+
+// TryWrite implements carrier.Sender.
+func (s *stream) TryWrite(b []byte) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	default:
+		return carrier.ErrWouldBlock
+	}
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	switch {
+	case s.over != nil:
+		return s.over
+	case len(b) > min(s.room, s.conn.window):
+		return carrier.ErrWouldBlock
+	}
+	s.deliverLocked(b)
+	return nil
+}
+
+// Write implements carrier.Sender.
+func (s *stream) Write(b []byte) (n int, err error) {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	for {
+		s.conn.mu.Lock()
+		if s.over != nil {
+			defer s.conn.mu.Unlock()
+			return n, s.over
+		}
+		if passed(s.deadline) {
+			s.conn.mu.Unlock()
+			return n, os.ErrDeadlineExceeded
+		}
+		m := min(len(b)-n, s.room, s.conn.window)
+		s.deliverLocked(b[n : n+m])
+		if n += m; n == len(b) {
+			s.conn.mu.Unlock()
+			return n, nil
+		}
+		more, deadline := s.conn.more.C(), s.deadline
+		s.conn.mu.Unlock()
+		wait(s.wake, more, deadline)
+	}
+}
+
+func passed(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
+
+// wait waits for a signal, or until deadline unless it is zero.
+func wait(flag notify.Flag, more <-chan struct{}, deadline time.Time) {
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		t := time.NewTimer(time.Until(deadline))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-flag:
+	case <-more:
+	case <-late:
+	}
+}
+
+// deliverLocked puts b, for which there is room, into the hands of the other end.
+func (s *stream) deliverLocked(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	s.room -= len(b)
+	s.conn.window -= len(b)
+	s.written += len(b)
+	s.other.unread = append(s.other.unread, b...)
+	s.arriveLocked()
+}
+
+// arriveLocked notes that something of the stream has reached the other end.
+func (s *stream) arriveLocked() {
+	c := s.conn
+	c.stats.Sent++
+	c.stats.Received++
+	c.other.stats.Sent++
+	c.other.stats.Received++
+	switch {
+	case !s.oneWay && !s.accepted:
+		c.tellLocked(s)
+	case s.oneWay && !s.accepted && !s.told:
+		s.told = true
+		c.other.uni.putLocked(s.other)
+	}
+	s.other.arrived.Set()
+}
+
+// SetWriteDeadline implements carrier.Sender.
+func (s *stream) SetWriteDeadline(t time.Time) error {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.deadline = t
+	s.wake.Set()
+	return nil
+}
+
+// MarkReliable implements carrier.Sender.
+func (s *stream) MarkReliable() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.reliable = s.written
+}
+
+// CancelWrite implements carrier.Sender.
+func (s *stream) CancelWrite(code wire.Code) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.over != nil {
+		return
+	}
+	t := s.other
+	if kept := max(s.reliable-t.read, 0); kept < len(t.unread) {
+		t.dropLocked(len(t.unread) - kept)
+	}
+	t.ends = &carrier.ResetError{Code: code, Remote: true}
+	s.stopLocked(&carrier.ResetError{Code: code})
+	s.arriveLocked()
+}
+
+// Finish implements carrier.Sender.
+func (s *stream) Finish() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.over != nil {
+		return
+	}
+	s.other.ends = io.EOF
+	s.stopLocked(carrier.ErrFinished)
+	s.arriveLocked()
+}
+
+// stopLocked ends the direction to the other end.
+func (s *stream) stopLocked(why error) {
+	if s.over != nil {
+		return
+	}
+	s.over = why
+	s.wake.Set()
+	s.cancel(why)
+	s.creditLocked()
+	s.other.creditLocked()
+}
+
+// Context implements carrier.Sender.
+func (s *stream) Context() context.Context { return s.ctx }
+
+// Cause implements carrier.Sender.
+func (s *stream) Cause() error { return context.Cause(s.ctx) }
+
+// Read implements carrier.Receiver.
+func (s *stream) Read(b []byte) (int, error) {
+	for {
+		s.conn.mu.Lock()
+		switch {
+		case s.failed != nil:
+			defer s.conn.mu.Unlock()
+			return 0, s.failed
+		case passed(s.until):
+			s.conn.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
+		case len(s.unread) > 0:
+			defer s.conn.mu.Unlock()
+			return s.takeLocked(b), nil
+		case s.ends != nil:
+			defer s.conn.mu.Unlock()
+			s.seen = true
+			s.creditLocked()
+			return 0, s.ends
+		}
+		until := s.until
+		s.conn.mu.Unlock()
+		wait(s.arrived, nil, until)
+	}
+}
+
+// takeLocked moves bytes to a reader, and lets the other end send as many.
+func (s *stream) takeLocked(b []byte) int {
+	n := copy(b, s.unread)
+	s.read += n
+	if s.unread = s.unread[n:]; len(s.unread) == 0 {
+		s.unread = nil
+	}
+	s.returnLocked(n)
+	return n
+}
+
+// dropLocked forgets the last n bytes that have arrived.
+func (s *stream) dropLocked(n int) {
+	s.unread = s.unread[:len(s.unread)-n]
+	s.returnLocked(n)
+}
+
+// returnLocked gives the other end room for n bytes.
+func (s *stream) returnLocked(n int) {
+	s.other.room += n
+	s.other.conn.window += n
+	s.other.wake.Set()
+	s.other.conn.more.All()
+}
+
+// SetReadDeadline implements carrier.Receiver.
+func (s *stream) SetReadDeadline(t time.Time) error {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.until = t
+	s.arrived.Set()
+	return nil
+}
+
+// CancelRead implements carrier.Receiver.
+func (s *stream) CancelRead(code wire.Code) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.failed != nil || s.seen {
+		return
+	}
+	s.failed, s.seen = &carrier.ResetError{Code: code}, true
+	s.dropLocked(len(s.unread))
+	s.arrived.Set()
+	s.other.stopLocked(&carrier.ResetError{Code: code, Remote: true})
+	s.creditLocked()
+	s.arriveLocked()
+}
+
+// ReleaseCredit implements carrier.Receiver.
+func (s *stream) ReleaseCredit() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.released = true
+	s.creditLocked()
+}
+
+// creditLocked forgets the stream if both directions are over, and lets the end that opened it open another, once this end
+// has released the credit.
+func (s *stream) creditLocked() {
+	if s.over == nil || !s.seen {
+		return
+	}
+	delete(s.conn.streams, s)
+	if !s.accepted || s.oneWay || s.returned || !s.released && !s.conn.end.Releases {
+		return
+	}
+	s.returned = true
+	c := s.conn.other
+	c.allowed++
+	c.offerLocked()
+}
+
+// failLocked ends both directions with the connection.
+func (s *stream) failLocked(why error) {
+	if s.failed == nil {
+		s.failed = why
+	}
+	if s.over == nil {
+		s.over = why
+	}
+	s.cancel(why)
+	s.wake.Set()
+	s.arrived.Set()
+}
