@@ -104,7 +104,7 @@ func documented(t *testing.T, path string, file *ast.File) []string {
 // TestTestFilesOfLinkBearTheNamesOfWhatTheyTest checks that a reader who looks for the tests of a file of the root package,
 // or of a room, finds them by name.
 func TestTestFilesOfLinkBearTheNamesOfWhatTheyTest(t *testing.T) {
-	known := map[string]bool{"mesh": true, "main": true, "readme": true, "example": true}
+	known := map[string]bool{"mesh": true, "tracing": true, "main": true, "readme": true, "example": true}
 	var tests []string
 	walk(t, func(path string, _ []byte) {
 		switch room, inside := strings.CutPrefix(path, "internal/"); {

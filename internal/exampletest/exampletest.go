@@ -20,8 +20,7 @@ func Command(t *testing.T) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "program")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".") //nolint:gosec // the folder is the test's
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil { //nolint:gosec // the folder is the test's own
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	cmd := exec.CommandContext(t.Context(), program) //nolint:gosec // it was built above

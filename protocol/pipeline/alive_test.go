@@ -113,7 +113,7 @@ func TestPartsAreASignOfLife(t *testing.T) {
 			spoke := make(chan struct{})
 			w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
 			link.HostOf(w).Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
-				if err := welcome(st, little); err != nil { //nolint:contextcheck // it does not block
+				if err := welcome(st, little); err != nil {
 					return err
 				}
 				if err := grant(st, 1); err != nil {

@@ -148,7 +148,7 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 				return err
 			}
 			var body []byte
-			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+			return slowly(st, time.Second, func(f link.Frame) bool {
 				if f.Credited {
 					body = append(body, f.Body...)
 				}
@@ -190,7 +190,7 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 					if err := grant(st, 1); err != nil {
 						return err
 					}
-					return slowly(st, 20*time.Second, func(link.Frame) bool { //nolint:contextcheck // it ends with its stream
+					return slowly(st, 20*time.Second, func(link.Frame) bool {
 						// Recv returns why the stream ends.
 						_ = st.Send(says)
 						return true
@@ -239,7 +239,7 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 						return err
 					}
 					parts := 0
-					if err := slowly(st, 0, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+					if err := slowly(st, 0, func(f link.Frame) bool {
 						if f.Kind == frame.KindPart {
 							parts++
 						}

@@ -32,7 +32,7 @@ func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx conte
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
 	link.HostOf(node).Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
-		if err := welcome(st, credit); err != nil { //nolint:contextcheck // the stream has its own
+		if err := welcome(st, credit); err != nil {
 			return err
 		}
 		return act(ctx, st)

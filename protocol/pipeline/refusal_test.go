@@ -36,7 +36,7 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(st.Send(f), st.Grant(1000, 1<<20), grant(st, 1)); err != nil { //nolint:contextcheck // the stream has its own
+			if err := errors.Join(st.Send(f), st.Grant(1000, 1<<20), grant(st, 1)); err != nil {
 				return err
 			}
 			if took := time.Since(last); len(hello.Held) > 0 && took > pipeline.DefaultGrace/2 {

@@ -26,6 +26,7 @@ package receive
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -305,10 +306,9 @@ func (b *Inbox) tell(c *Conn, reason string) {
 // discard takes back the frames of a connection that are behind the first of the queue: they were not
 // received.
 func (b *Inbox) discard(c *Conn) {
-	all := b.queue.cut(c)
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].gap == nil {
-			c.Member.dropped(all[i])
+	for _, f := range slices.Backward(b.queue.cut(c)) {
+		if f.gap == nil {
+			c.Member.dropped(f)
 		}
 	}
 }
