@@ -9,7 +9,7 @@ import (
 
 	"github.com/quic-go/quic-go/testutils/simnet"
 
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // tests use real identities; the package itself knows none
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/wire"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/quic-go/quic-go/testutils/simnet"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/wire"
 )
 
