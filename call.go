@@ -96,7 +96,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 	if err := c.search.Find(n.router, ask); err != nil {
 		return routed(err)
 	}
-	if !isName(c.Route.Name) || c.Route.Level > ReadOnly {
+	if !isName(c.Route.Name) || c.Route.Level > ReadOnly || uint64(c.Route.Timeout) > uint64(maxTimeout) {
 		return c.Route.Validate()
 	}
 	if c.config.sized && (c.config.size < 1 || c.config.size > maxMessageCap) {
@@ -118,7 +118,7 @@ func (n *Node) prepare(ctx context.Context, c *call) error {
 func (c *call) ask() *router.Ask {
 	ask := &c.config.ask
 	ask.Service, ask.Name, ask.Kind, ask.Number = c.Route.Service, c.Route.Name, c.Route.Kind.String(), uint64(c.Route.Kind)
-	ask.Level, ask.Keyed = router.Level(c.Route.Level), c.config.key != ""
+	ask.Level, ask.Keyed, ask.Timeout = router.Level(c.Route.Level), c.config.key != "", c.Route.Timeout
 	return ask
 }
 

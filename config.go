@@ -93,7 +93,8 @@ type Config struct {
 	Tracer *tracing.Tracer
 	// Client and Server wrap every operation, the first outermost.
 	ClientMiddleware, ServerMiddleware []Middleware
-	// CallTimeout is the deadline of calls whose context has none. Zero means 10 s.
+	// CallTimeout bounds calls for which neither the context, nor the topology, nor the
+	// method ([Timeout]) sets a time. Zero means 10 s.
 	CallTimeout time.Duration
 	// DrainTimeout is how long Run waits, when its context ends, for work in flight:
 	// calls, messages for subscribers, queued tasks, and the functions of [Node.OnDrain].

@@ -5,52 +5,85 @@ import (
 	"fmt"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pipeline"
+	"github.com/linkmesh/link/protocol/pubsub"
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// Greet is the contract: declared once, imported by both sides.
-var Greet = reqrep.NewMethod[string, string]("greeter", "greet", link.ReadOnly)
+// Order is a plain Go type; there is no generated code.
+type Order struct{ ID, Item string }
 
-func greet(_ context.Context, name string) (string, error) {
-	if name == "" {
-		return "", link.Errorf(link.InvalidArgument, "greet whom?")
+// What the service orders offers, declared once and imported by both sides.
+var (
+	Place  = reqrep.NewMethod[string, Order]("orders", "place")           // a method: one instance answers
+	Placed = pubsub.NewTopic[Order]("orders", "placed")                   // a topic: all subscribers hear
+	Pack   = pipeline.NewStage[Order, pipeline.None]("orders", "to-pack") // a stage: one worker does the task
+)
+
+func offer(node *link.Node) error {
+	placed, err := pubsub.NewPublisher(node, Placed)
+	if err != nil {
+		return err
 	}
-	return "Hello, " + name + "!", nil
+	reqrep.Handle(node, Place, func(ctx context.Context, item string) (Order, error) {
+		if item == "" {
+			return Order{}, link.Errorf(link.InvalidArgument, "order what?")
+		}
+		order := Order{ID: "o-1", Item: item}
+		_, err := placed.Publish(ctx, order)
+		return order, err
+	})
+	pipeline.Pull(node, Pack, pipeline.NoResult(func(context.Context, Order) error {
+		return nil // packed; with an error, the task would be tried again
+	}))
+	return nil
 }
 
 func serve(ctx context.Context) error {
-	node, err := link.New(link.Config{Service: "greeter"})
-	if err == nil {
-		reqrep.Handle(node, Greet, greet)
-		err = node.Run(ctx) // announces and serves until ctx ends, then drains
+	node, err := link.New(link.Config{Service: "orders"})
+	if err != nil {
+		return err
 	}
-	return err
+	if err := offer(node); err != nil {
+		return err
+	}
+	return node.Run(ctx) // announces and serves until ctx ends, then drains
 }
 
-func call(ctx context.Context, client *link.Node) {
-	text, err := reqrep.Call(ctx, client, Greet, "Ada", link.WaitForReady())
-	fmt.Println(text, err) // Hello, Ada! <nil>
+func use(ctx context.Context) error {
+	node, err := link.New(link.Config{}) // a node that never runs is a client
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	news, err := pubsub.Subscribe(ctx, node, Placed)
+	if err != nil {
+		return err
+	}
+	order, err := reqrep.Call(ctx, node, Place, "tea", link.WaitForReady())
+	if err != nil {
+		return err
+	}
+	fmt.Println("placed:", order.ID)
+	for m := range news.Messages() {
+		fmt.Println("heard of:", m.Value.Item) // or m.Gap, where messages are missing
+		break
+	}
+	_, err = pipeline.Push(ctx, node, Pack, order)
+	fmt.Println("packed:", err == nil)
+	return err
 }
 
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- serve(ctx) }()
-
-	client, err := link.New(link.Config{}) // a node that never runs is a client
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	call(ctx, client)
-	_, err = reqrep.Call(ctx, client, Greet, "")
-	fmt.Println(link.CodeOf(err), client.Close())
-
+	err := use(ctx)
 	stop()
-	fmt.Println(<-served)
+	fmt.Println("errors:", err, <-served)
 	// Output:
-	// Hello, Ada! <nil>
-	// invalid argument <nil>
-	// <nil>
+	// placed: o-1
+	// heard of: tea
+	// packed: true
+	// errors: <nil> <nil>
 }

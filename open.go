@@ -11,10 +11,10 @@ import (
 )
 
 // Open opens a stream to an instance of the route's service. It blocks until the
-// instance lets it open one, at most until ctx ends or, if ctx has no deadline, for
-// Config.CallTimeout. The stream lives until the handler returns, [Stream.Close] is
-// called, or ctx ends, which resets it. Options: Meta, Credit, Answered, MaxMessage,
-// Sticky, InZone, OnInstance, OnTags and WaitForReady.
+// instance lets it open one, at most until ctx ends or, if ctx has no deadline, for as
+// long as [Host.Call] may take. The stream lives until the handler returns,
+// [Stream.Close] is called, or ctx ends, which resets it. Options: Meta, StreamCredit,
+// AnsweredBy, MaxMessage, Sticky, InZone, OnInstance, OnTags and WaitForReady.
 //
 // Errors: those of [Host.Call]; ResourceExhausted if Limits.Waiters already wait for a
 // stream of the connection. A refusal by the handler arrives at Recv.

@@ -10,19 +10,21 @@ import (
 	"github.com/linkmesh/link/protocol/reqrep"
 )
 
-// TestGreetNobody is the test that README.md shows, of the service in
+// TestOrderNothing is the test that README.md shows, of the service in
 // example_test.go.
-func TestGreetNobody(t *testing.T) {
+func TestOrderNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time is virtual
 		mesh := linktest.NewMesh(t) // real nodes and real TLS on a simulated network
-		server := mesh.Node(link.Config{Service: "greeter"})
-		reqrep.Handle(server, Greet, greet)
+		server := mesh.Node(link.Config{Service: "orders"})
+		if err := offer(server); err != nil {
+			t.Fatal(err)
+		}
 		mesh.Start(server)
 
-		client := mesh.Node(link.Config{Service: "gateway"})
-		_, err := reqrep.Call(t.Context(), client, Greet, "")
+		client := mesh.Node(link.Config{})
+		_, err := reqrep.Call(t.Context(), client, Place, "")
 		if !errors.Is(err, link.InvalidArgument) {
-			t.Errorf("greeting nobody: got %v, want invalid argument", err)
+			t.Errorf("ordering nothing: got %v, want invalid argument", err)
 		}
 	})
 }

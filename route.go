@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/wire"
@@ -49,6 +50,29 @@ const (
 // String returns the level in words.
 func (l Idempotency) String() string { return router.Level(l).String() }
 
+// applyMethod makes a level an option.
+func (l Idempotency) applyMethod(r *Route) { r.Level = l }
+
+// MethodOption declares something about a method: its level, such as [ReadOnly], or its
+// [Timeout].
+type MethodOption interface{ applyMethod(r *Route) }
+
+type timeoutOption time.Duration
+
+func (o timeoutOption) applyMethod(r *Route) { r.Timeout = time.Duration(o) }
+
+// Timeout sets how long a call of the method may take if its context has no deadline, at
+// most 24 h. Zero, as without this option, means Config.CallTimeout of the caller.
+//
+// A timeout of the topology takes precedence, whether it is that of a route, of the
+// service or of the defaults: operators can change it while the program runs. The
+// deadline of a context takes precedence over all of these. A server is told only how
+// much time a call has left.
+func Timeout(d time.Duration) MethodOption { return timeoutOption(d) }
+
+// maxTimeout bounds [Route.Timeout] as a topology bounds its timeouts.
+const maxTimeout = 24 * time.Hour
+
 // Route names something that a service offers. The service owns its routes and the
 // other side dials it. Routes are comparable values; declare each once and let
 // both sides import it.
@@ -61,6 +85,18 @@ type Route struct {
 	Kind Kind
 	// Level is the level of a method.
 	Level Idempotency
+	// Timeout bounds a call, or the opening of a stream, for which neither the context nor
+	// the topology sets a time; see [Timeout]. Zero means Config.CallTimeout.
+	Timeout time.Duration
+}
+
+// With returns the route with what the options declare; r stays as it is. If several
+// options set the same, the last one counts. It is for patterns that have methods.
+func (r Route) With(opts ...MethodOption) Route {
+	for _, opt := range opts {
+		opt.applyMethod(&r)
+	}
+	return r
 }
 
 // String returns "service/name".
@@ -79,6 +115,9 @@ func (r Route) Validate() error {
 	}
 	if r.Level > ReadOnly {
 		return Errorf(InvalidArgument, "Route.Level of %s is %d, want a Level of package link", r, r.Level)
+	}
+	if r.Timeout < 0 || r.Timeout > maxTimeout {
+		return Errorf(InvalidArgument, "Route.Timeout of %s is %v, want 0 to %v", r, r.Timeout, maxTimeout)
 	}
 	return nil
 }

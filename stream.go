@@ -35,7 +35,8 @@ type Frame struct {
 
 // Stream is a two-way stream of frames between a caller and a handler. One
 // goroutine at a time may send and one may receive; the other methods may be
-// called by any.
+// called by any. Frames are received one by one ([Stream.Recv]), or as they
+// arrive ([Stream.Deliver]).
 type Stream struct {
 	ctx    context.Context //nolint:containedctx // a stream is a call; it ends the stream
 	cancel context.CancelCauseFunc
@@ -166,7 +167,7 @@ func (s *Stream) Await(ctx context.Context, bytes int) error {
 func (s *Stream) Recv() (Frame, error) {
 	f, err := s.raw.Recv(s.ctx)
 	if err == nil {
-		return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}, nil
+		return received(f), nil
 	}
 	if s.client && errors.Is(err, io.EOF) && s.raw.Status() == nil {
 		return Frame{}, &Error{Code: Unavailable, Op: "receive on " + s.route.String(), Message: "the stream ended before its status", Peer: s.Peer().String()}
@@ -174,7 +175,26 @@ func (s *Stream) Recv() (Frame, error) {
 	return Frame{}, s.error("receive on", err)
 }
 
-// Recycle gives back the body of a frame that Recv returned, for use by later frames.
+// Deliver passes the frames of the stream to take as they arrive, in place of Recv: first those that
+// arrived before, and then each on the goroutine that reads the stream, which saves a queue and a
+// goroutine in between. When no more frames come, it calls ended; from then on Recv may be called
+// again, and returns why. The calls of take and ended follow one another. Deliver may be called
+// once, and returns when it has passed on what was there.
+//
+// Neither function may wait for anything, because nothing more is received on the stream meanwhile:
+// take puts the frame where another goroutine finds it. What it keeps should be bounded by the credit
+// that it grants. A credited frame counts as credit of the stream until as many bytes have been granted
+// again, so there is always room for that. Frames without credit count only until take has got them.
+func (s *Stream) Deliver(take func(f Frame), ended func()) {
+	s.raw.Deliver(func(f transport.Frame) { take(received(f)) }, ended)
+}
+
+// received returns a frame as patterns see it.
+func received(f transport.Frame) Frame {
+	return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}
+}
+
+// Recycle gives back the body of a frame that was received, for use by later frames.
 // Nothing may refer to it afterwards. It is worthwhile for large bodies in large numbers;
 // bodies that are not given back are garbage as usual.
 func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
@@ -183,7 +203,7 @@ func (s *Stream) Recycle(body []byte) { transport.PutBuffer(body) }
 // block. The error is ResourceExhausted if the streams of the connection together would
 // have granted more than 24 MiB, or those of all connections of the peer more than its
 // share of Limits.CreditBytes, in which 8 KiB of each stream do not count. What was sent
-// counts until it is received.
+// counts until it is received, or, if it was received by [Stream.Deliver], granted again.
 func (s *Stream) Grant(messages, bytes int) error {
 	if err := checkCredit(messages, bytes); err != nil {
 		return err

@@ -12,12 +12,12 @@ import (
 )
 
 // linkStages is link's pipeline as a program uses it: typed CBOR, the cluster-secret
-// tier, default slots, an ack for each task. A durable queue uses group commit, and
+// tier, default concurrency, an ack for each task. A durable queue uses group commit, and
 // tasks are pushed in batches whose callers wait for the disk.
 type linkStages struct{}
 
 // linkStage is the stage that both sides import.
-var linkStage = pipeline.NewStage[echo]("crew", "bench") //nolint:gochecknoglobals // how stages are declared
+var linkStage = pipeline.NewStage[echo, pipeline.None]("crew", "bench") //nolint:gochecknoglobals // how stages are declared
 
 func (linkStages) name() string   { return "link" }
 func (linkStages) lossless() bool { return true }
@@ -28,10 +28,10 @@ func (linkStages) worker(ctx context.Context, m material, _ string, done func([]
 	if err != nil {
 		return nil, err
 	}
-	pipeline.Pull(node, linkStage, func(_ context.Context, task echo) error {
+	pipeline.Pull(node, linkStage, pipeline.NoResult(func(_ context.Context, task echo) error {
 		done(task.Payload)
 		return nil
-	})
+	}))
 	w := &linkWorker{node: node, ended: make(chan error, 1)}
 	go func() { w.ended <- node.Run(context.WithoutCancel(ctx)) }()
 	select {
@@ -81,7 +81,7 @@ const (
 
 type linkProducer struct {
 	node    *link.Node
-	out     *pipeline.Producer[echo]
+	out     *pipeline.Producer[echo, pipeline.None]
 	durable bool
 	batch   []echo
 	// room holds one element per batch in flight.

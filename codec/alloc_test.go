@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 // record takes about 120 bytes of memory. An empty map, which is one byte, is
@@ -76,7 +76,7 @@ func TestBombsAllocateLessThan8MiB(t *testing.T) {
 
 func TestAppendOfASmallStructDoesNotAllocate(t *testing.T) {
 	c := codec.CBOR()
-	v := &values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}
+	v := &codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}
 	dst := make([]byte, 0, 256)
 	got := testing.AllocsPerRun(1000, func() {
 		if _, err := c.Append(dst, v); err != nil {
@@ -90,12 +90,12 @@ func TestAppendOfASmallStructDoesNotAllocate(t *testing.T) {
 
 func TestDecodeOfASmallStructAllocatesOnlyItsStrings(t *testing.T) {
 	c := codec.CBOR()
-	in, err := c.Append(nil, &values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true})
+	in, err := c.Append(nil, &codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	const stringFields = 2
-	var v values.Small
+	var v codecvalues.Small
 	got := testing.AllocsPerRun(1000, func() {
 		if err := c.Decode(in, &v); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestDecodeOfASmallStructAllocatesOnlyItsStrings(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	c := codec.CBOR()
-	v := &values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}
+	v := &codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}
 	dst := make([]byte, 0, 256)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -120,11 +120,11 @@ func BenchmarkAppend(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	c := codec.CBOR()
-	in, err := c.Append(nil, &values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true})
+	in, err := c.Append(nil, &codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true})
 	if err != nil {
 		b.Fatal(err)
 	}
-	var v values.Small
+	var v codecvalues.Small
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := c.Decode(in, &v); err != nil {

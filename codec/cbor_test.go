@@ -14,7 +14,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/codec/codectest"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 func TestCBORContract(t *testing.T) {
@@ -36,10 +36,10 @@ func TestCBOREncodingIsDeterministicAndPinned(t *testing.T) {
 		want  string
 	}{
 		{"nil", nil, "f6"},
-		{"nil pointer", (*values.Small)(nil), "f6"},
+		{"nil pointer", (*codecvalues.Small)(nil), "f6"},
 		{"empty struct", &struct{}{}, "a0"},
 		{"map keys are sorted by their bytes", map[string]int{"b": 1, "aa": 2, "a": 3}, "a3616103616201626161" + "02"},
-		{"fields are sorted by their names' bytes", &values.Small{ID: "x"}, "a4626964617864706169" + "64f466616d6f756e740068637573746f6d657260"},
+		{"fields are sorted by their names' bytes", &codecvalues.Small{ID: "x"}, "a4626964617864706169" + "64f466616d6f756e740068637573746f6d657260"},
 		{"integer keys", &struct {
 			B int `cbor:"2,keyasint"`
 			A int `cbor:"1,keyasint"`
@@ -94,7 +94,7 @@ func TestCBORRefusesHostileBodies(t *testing.T) {
 		}
 		inputs[name] = in
 	}
-	codectest.Refuses(t, codec.CBOR(), func() any { return new(values.Small) }, inputs)
+	codectest.Refuses(t, codec.CBOR(), func() any { return new(codecvalues.Small) }, inputs)
 	inputs["integer below int64"] = []byte{0x3b, 0x80, 0, 0, 0, 0, 0, 0, 0}
 	inputs["integer above int64"] = []byte{0x1b, 0x80, 0, 0, 0, 0, 0, 0, 0}
 	inputs["integer keys"] = []byte{0xa1, 0x01, 0x01}
@@ -129,7 +129,7 @@ func TestCBORIgnoresUnknownFieldsAndMatchesExactCase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got values.Small
+	var got codecvalues.Small
 	if err := c.Decode(in, &got); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestCBORIgnoresUnknownFieldsAndMatchesExactCase(t *testing.T) {
 }
 
 func TestCBORNullLeavesAStructAsItWas(t *testing.T) {
-	got := values.Small{ID: "kept"}
+	got := codecvalues.Small{ID: "kept"}
 	if err := codec.CBOR().Decode([]byte{0xf6}, &got); err != nil {
 		t.Fatal(err)
 	}
@@ -177,15 +177,15 @@ func TestCBORWillNotWriteWhatItCannotRead(t *testing.T) {
 
 func TestErrorsNameCodecOperationAndType(t *testing.T) {
 	c := codec.CBOR()
-	err := c.Decode([]byte{0x01}, new(values.Small))
+	err := c.Decode([]byte{0x01}, new(codecvalues.Small))
 	var typed *codec.Error
 	if !errors.As(err, &typed) {
 		t.Fatalf("Decode error is %T, want *codec.Error", err)
 	}
-	if typed.Codec != "cbor" || typed.Op != "decode" || typed.Type != reflect.TypeFor[*values.Small]() || typed.Unwrap() == nil {
+	if typed.Codec != "cbor" || typed.Op != "decode" || typed.Type != reflect.TypeFor[*codecvalues.Small]() || typed.Unwrap() == nil {
 		t.Fatalf("Error = %+v", typed)
 	}
-	const prefix = "codec cbor: decode *values.Small: cannot unmarshal"
+	const prefix = "codec cbor: decode *codecvalues.Small: cannot unmarshal"
 	if !strings.HasPrefix(err.Error(), prefix) {
 		t.Fatalf("text = %q, want prefix %q", err, prefix)
 	}
@@ -218,7 +218,7 @@ func FuzzCBORDecode(f *testing.F) {
 				t.Fatalf("re-encoding %x as %x does not decode: %v", in, again, err)
 			}
 		}
-		var typed values.Everything
+		var typed codecvalues.Everything
 		if err := c.Decode(in, &typed); err != nil {
 			return
 		}
@@ -227,7 +227,7 @@ func FuzzCBORDecode(f *testing.F) {
 			// A decoded value may hold what cannot be written, such as a year beyond 9999.
 			return
 		}
-		var second values.Everything
+		var second codecvalues.Everything
 		if err := c.Decode(first, &second); err != nil {
 			t.Fatalf("re-encoding %x as %x does not decode: %v", in, first, err)
 		}

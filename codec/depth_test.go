@@ -6,14 +6,14 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 // endless is a type whose only values are pointers.
 type endless *endless
 
 func TestAValueThatHoldsItselfIsAnError(t *testing.T) {
-	values := values.Cycles()
+	values := codecvalues.Cycles()
 	var p endless
 	p = &p
 	values["a pointer to itself"] = p
@@ -33,10 +33,10 @@ func TestAValueThatHoldsItselfIsAnError(t *testing.T) {
 
 // TestSharedPartsAreNoCycle checks that a part that is in several places is encoded several times, without an error.
 func TestSharedPartsAreNoCycle(t *testing.T) {
-	shared := &values.Person{Name: "shared"}
+	shared := &codecvalues.Person{Name: "shared"}
 	list := []any{"x"}
 	for _, v := range []any{
-		&values.Person{Name: "p", Parent: shared, Children: []*values.Person{shared, shared}},
+		&codecvalues.Person{Name: "p", Parent: shared, Children: []*codecvalues.Person{shared, shared}},
 		map[string]any{"a": list, "b": list},
 		[]any{list, list, map[string]any{"c": list}},
 	} {
@@ -59,9 +59,9 @@ func TestAValueThatMultipliesItselfIsAnError(t *testing.T) {
 }
 
 func TestVeryDeepValuesAreTooDeep(t *testing.T) {
-	p := &values.Person{}
+	p := &codecvalues.Person{}
 	for range 200_000 {
-		p = &values.Person{Parent: p}
+		p = &codecvalues.Person{Parent: p}
 	}
 	_, err := codec.CBOR().Append(nil, p)
 	if got, ok := errors.AsType[*codec.LimitError](err); !ok || got.Limit != "MaxNesting" || got.Got < 10_000 || got.Max != codec.DefaultMaxNesting {
@@ -75,12 +75,12 @@ func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
 		value any
 		want  bool
 	}{
-		{&values.Small{}, false},
-		{[]map[string][]values.Small{}, false},
+		{&codecvalues.Small{}, false},
+		{[]map[string][]codecvalues.Small{}, false},
 		{&struct{ A, B [][]map[int]**string }{}, false},
 		// Everything has a field of its own type.
-		{&values.Everything{}, true},
-		{&values.Person{}, true},
+		{&codecvalues.Everything{}, true},
+		{&codecvalues.Person{}, true},
 		{[]any{}, true},
 		{map[string]struct{ Error error }{}, true},
 	} {
@@ -92,7 +92,7 @@ func TestOnlyTypesThatMayHoldThemselvesAreWalked(t *testing.T) {
 
 // TestWalkingAllocatesNothing checks the cost of walking values that could contain themselves.
 func TestWalkingAllocatesNothing(t *testing.T) {
-	p := &values.Person{Name: "parent", Children: []*values.Person{{Name: "a"}, {Name: "b"}}}
+	p := &codecvalues.Person{Name: "parent", Children: []*codecvalues.Person{{Name: "a"}, {Name: "b"}}}
 	anys := []any{"x", int64(5), []any{1.5, true, nil}}
 	c := codec.CBOR()
 	for _, v := range []any{p, &anys} {
@@ -107,9 +107,9 @@ func TestWalkingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkAppendOfATree(b *testing.B) {
-	p := &values.Person{Name: "root"}
+	p := &codecvalues.Person{Name: "root"}
 	for range 100 {
-		p.Children = append(p.Children, &values.Person{Name: "child"})
+		p.Children = append(p.Children, &codecvalues.Person{Name: "child"})
 	}
 	c := codec.CBOR()
 	for name, f := range map[string]func() error{

@@ -12,8 +12,8 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/codec/codectest"
+	"github.com/linkmesh/link/internal/codecvalues"
 	"github.com/linkmesh/link/internal/race"
-	"github.com/linkmesh/link/internal/values"
 )
 
 // sparse is large and mostly empty: 4 bytes of a body become 256 bytes of memory.
@@ -249,7 +249,7 @@ func TestEstimatesHold(t *testing.T) {
 	for i := range 30_000 {
 		texts[fmt.Sprint(i)] = i
 	}
-	everything, ok := codectest.Samples()[3].Value.(*values.Everything)
+	everything, ok := codectest.Samples()[3].Value.(*codecvalues.Everything)
 	if !ok {
 		t.Fatal("the sample is another one")
 	}

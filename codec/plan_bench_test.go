@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 // BenchmarkPlan compares the codec with the library that its plans replace. The
@@ -16,7 +16,7 @@ func BenchmarkPlan(b *testing.B) {
 		from, to any
 	}{
 		{"payload", &payload{make([]byte, 64)}, new(payload)},
-		{"small", &values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}, new(values.Small)},
+		{"small", &codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true}, new(codecvalues.Small)},
 		{"kinds", fullKinds(), new(kinds)},
 		{"unplanned", &unplanned{[]string{"a"}}, new(unplanned)},
 	}

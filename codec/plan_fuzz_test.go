@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 func FuzzPlanDecode(f *testing.F) {
 	c := codec.CBOR()
 	values := []any{
 		fullKinds(), new(kinds), fullTagged(), new(tagged), &payload{[]byte("p")}, &payload{},
-		&values.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true},
+		&codecvalues.Small{ID: "o-1", Customer: "c-1", Amount: 1200, Paid: true},
 	}
 	for _, v := range values {
 		in, err := c.Append(nil, v)
@@ -27,7 +27,7 @@ func FuzzPlanDecode(f *testing.F) {
 		sameDecode(t, c, in, fullKinds(), fullKinds())
 		sameDecode(t, c, in, fullTagged(), fullTagged())
 		sameDecode(t, c, in, &payload{[]byte("old")}, &payload{[]byte("old")})
-		sameDecode(t, c, in, new(values.Small), new(values.Small))
+		sameDecode(t, c, in, new(codecvalues.Small), new(codecvalues.Small))
 	})
 }
 

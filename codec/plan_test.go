@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/linkmesh/link/codec"
+	"github.com/linkmesh/link/internal/codecvalues"
 	"github.com/linkmesh/link/internal/race"
-	"github.com/linkmesh/link/internal/values"
 )
 
 type payload struct{ Payload []byte }
@@ -91,10 +91,10 @@ func TestPlanWritesWhatTheLibraryWrites(t *testing.T) {
 		&kinds{F32: float32(math.Copysign(0, -1)), F64: math.Copysign(0, -1)},
 		&kinds{F32: math.SmallestNonzeroFloat32, F64: math.SmallestNonzeroFloat64},
 		&kinds{F32: math.MaxFloat32, F64: math.MaxFloat64},
-		&values.Small{ID: "o-1", Customer: "c", Amount: math.MinInt64},
+		&codecvalues.Small{ID: "o-1", Customer: "c", Amount: math.MinInt64},
 	}
 	for _, n := range []int{1, 23, 24, 255, 256, 65535, 65536} {
-		values = append(values, &payload{make([]byte, n)}, &values.Small{ID: string(make([]byte, n))})
+		values = append(values, &payload{make([]byte, n)}, &codecvalues.Small{ID: string(make([]byte, n))})
 		values = append(values, &kinds{I: n, I32: int32(-n), I64: time.Duration(-n - 1), U64: uint64(n), U32: uint32(n), F64: float64(n), F32: float32(-n)})
 	}
 	for _, n := range []uint64{math.MaxUint32 - 1, math.MaxUint32, math.MaxUint32 + 1, math.MaxInt64, math.MaxInt64 + 1} {

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 // The tests of this file do not run under the race detector: they do much work in one goroutine,
@@ -52,8 +52,8 @@ func TestHonestMessagesPassTheDefaults(t *testing.T) {
 		"points in a map":      map[string][]point{"a": make([]point, size/6)},
 		"pairs":                many,
 		"lists":                slicesOf(size/4-2, []int{1, 2, 3}),
-		"pointers to nothing":  make([]*values.Small, size-8),
-		"structs":              make([]values.Small, size/32),
+		"pointers to nothing":  make([]*codecvalues.Small, size-8),
+		"structs":              make([]codecvalues.Small, size/32),
 		"any":                  anys,
 		"any in a struct":      struct{ Attributes map[string]any }{map[string]any{"a": anys}},
 		"96 levels":            deep,

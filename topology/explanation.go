@@ -43,7 +43,8 @@ type Explanation struct {
 	// Fixed says why the policy's own choice was overridden. It is empty if it was not.
 	Fixed string
 
-	// Timeout is zero, and a field of Retry is zero, if the policy does not set it.
+	// Timeout is that of the policy, else that of the method, for a call whose context has no deadline; zero
+	// if neither sets one. A field of Retry is zero if the policy does not set it.
 	Timeout time.Duration
 	Retry   Retry
 

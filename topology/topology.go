@@ -179,7 +179,8 @@ func (d *Document) Equal(o *Document) bool {
 
 // Defaults apply to all services, including services without an entry.
 type Defaults struct {
-	// Timeout applies to calls whose context has no deadline. Zero means the node's own. At most 24 h.
+	// Timeout applies to calls whose context has no deadline, before that of their method (link.Timeout). Zero
+	// means the method's, else the node's own. At most 24 h.
 	Timeout time.Duration
 	Retry   Retry
 

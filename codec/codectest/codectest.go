@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/linkmesh/link/codec"
-	"github.com/linkmesh/link/internal/values"
+	"github.com/linkmesh/link/internal/codecvalues"
 )
 
 // Sample is a value that must survive a round trip.
@@ -159,7 +159,7 @@ func refusesChannel(t *testing.T, c codec.Codec) {
 // process.
 func refusesCycles(t *testing.T, c codec.Codec) {
 	t.Helper()
-	for name, v := range values.Cycles() {
+	for name, v := range codecvalues.Cycles() {
 		dst := []byte("kept")
 		got, err := c.Append(dst, v)
 		if err == nil {

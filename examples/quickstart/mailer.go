@@ -11,7 +11,7 @@ import (
 )
 
 // SendReceipt is a pipeline stage: each receipt is work for any mailer that is free.
-var SendReceipt = pipeline.NewStage[Receipt]("mailer", "receipts")
+var SendReceipt = pipeline.NewStage[Receipt, pipeline.None]("mailer", "receipts")
 
 // Receipt is one receipt for a mailer to send.
 type Receipt struct{ Number int }
@@ -25,9 +25,9 @@ func serveMailer(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	pipeline.Pull(node, SendReceipt, func(ctx context.Context, _ Receipt) error {
+	pipeline.Pull(node, SendReceipt, pipeline.NoResult(func(ctx context.Context, _ Receipt) error {
 		return pause(ctx, sending)
-	}, pipeline.Slots(8))
+	}), pipeline.Concurrency(8))
 	return serve(ctx, node)
 }
 
@@ -52,7 +52,7 @@ func work(ctx context.Context, m *mesh) error {
 		return err
 	}
 	began := time.Now()
-	futures := make([]*pipeline.Future, 0, receipts)
+	futures := make([]*pipeline.Future[pipeline.None], 0, receipts)
 	for i := range receipts {
 		f, err := pipeline.Enqueue(ctx, m.node, SendReceipt, Receipt{i})
 		if err != nil {
@@ -60,7 +60,7 @@ func work(ctx context.Context, m *mesh) error {
 		}
 		futures = append(futures, f)
 	}
-	if err := futures[sentOff].Wait(ctx); err != nil {
+	if _, err := futures[sentOff].Wait(ctx); err != nil {
 		return err
 	}
 	if err := m.processes["mailer a"].kill(); err != nil {
@@ -71,7 +71,7 @@ func work(ctx context.Context, m *mesh) error {
 	by := make(map[string]int)
 	again := 0
 	for _, f := range futures {
-		if err := f.Wait(ctx); err != nil {
+		if _, err := f.Wait(ctx); err != nil {
 			return fmt.Errorf("a receipt was not sent: %w", err)
 		}
 		outcome := f.Outcome()

@@ -11,25 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/linkmesh/link/internal/shell"
+	"github.com/linkmesh/link/internal/exampletest"
 )
-
-// quickstart returns the built program, to be run in an environment of its own.
-func quickstart(t *testing.T) *exec.Cmd {
-	t.Helper()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "quickstart")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), program)
-	// Not through the Consul of whoever runs the tests: integration/ has one of its own.
-	cmd.Env = append(shell.Without(os.Environ()), "TMPDIR="+dir, "XDG_CONFIG_HOME="+filepath.Join(dir, "config"), "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"))
-	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return cmd
-}
 
 // announced is the instances that the registry of cmd still holds.
 func announced(t *testing.T, cmd *exec.Cmd) []string {
@@ -59,7 +42,7 @@ func temporary(t *testing.T, cmd *exec.Cmd) []string {
 }
 
 func TestQuickstartShowsWhatItPromises(t *testing.T) {
-	cmd := quickstart(t)
+	cmd := exampletest.Command(t)
 	cmd.Env = append(cmd.Env, "LINK_ADDR=:7443", "LINK_ENV=production", "LINK_TAGS=v9", "LINK_ZONE=z9") // they are for other programs
 	var report, warnings bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &report, &warnings
@@ -116,7 +99,7 @@ func TestQuickstartShowsWhatItPromises(t *testing.T) {
 
 // TestQuickstartSaysAtOnceThatConsulIsNotThere, not after all the time that it may take.
 func TestQuickstartSaysAtOnceThatConsulIsNotThere(t *testing.T) {
-	cmd := quickstart(t)
+	cmd := exampletest.Command(t)
 	cmd.Env = append(cmd.Env, "CONSUL_HTTP_ADDR=127.0.0.1:1") // nobody has that port
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 1 {
@@ -128,7 +111,7 @@ func TestQuickstartSaysAtOnceThatConsulIsNotThere(t *testing.T) {
 }
 
 func TestQuickstartSaysWhichStepFailed(t *testing.T) {
-	cmd := quickstart(t)
+	cmd := exampletest.Command(t)
 	cmd.Env = append(cmd.Env, "GODEBUG=tlsmlkem=0") // nobody offers the hybrid key exchange
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 1 {
@@ -147,7 +130,7 @@ func TestQuickstartSaysWhichStepFailed(t *testing.T) {
 func TestServicesEndWithTheQuickstart(t *testing.T) {
 	for name, signal := range map[string]os.Signal{"interrupted": os.Interrupt, "killed": os.Kill} {
 		t.Run(name, func(t *testing.T) {
-			cmd := quickstart(t)
+			cmd := exampletest.Command(t)
 			var warnings bytes.Buffer
 			cmd.Stderr = &warnings
 			stdout, err := cmd.StdoutPipe()

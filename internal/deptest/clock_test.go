@@ -14,9 +14,10 @@ import (
 var wall = map[string]string{
 	"internal/clock/clock.go":                 "it is what the others use",
 	"internal/doctest/":                       "it is for go test",
+	"internal/securitytest/":                  "dates in certificates, for tests",
 	"protocol/pipeline/":                      "its clocks go on from the time of their making",
 	"protocol/pubsub/option.go":               "a point in time that a user names",
-	"protocol/pubsub/deadletter.go":           "times that others read",
+	"protocol/pubsub/internal/serve/bury.go":  "times that others read",
 	"protocol/pubsub/internal/journal/log.go": "times of messages go on from the time of the log's making",
 }
 

@@ -100,3 +100,31 @@ func documented(t *testing.T, path string, file *ast.File) []string {
 	}
 	return []string{path}
 }
+
+// TestTestFilesOfLinkBearTheNamesOfWhatTheyTest checks that a reader who looks for the tests of a file of the root package,
+// or of a room, finds them by name.
+func TestTestFilesOfLinkBearTheNamesOfWhatTheyTest(t *testing.T) {
+	known := map[string]bool{"mesh": true, "tracing": true, "main": true, "readme": true, "example": true}
+	var tests []string
+	walk(t, func(path string, _ []byte) {
+		switch room, inside := strings.CutPrefix(path, "internal/"); {
+		case inside:
+			room, _, _ = strings.Cut(room, "/")
+			known[room] = true
+		case strings.Contains(path, "/"):
+		case strings.HasSuffix(path, "_test.go"):
+			tests = append(tests, path)
+		case strings.HasSuffix(path, ".go"):
+			known[strings.TrimSuffix(path, ".go")] = true
+		}
+	})
+	if len(tests) == 0 {
+		t.Error("the walk saw no test")
+	}
+	for _, path := range tests {
+		subject, _, _ := strings.Cut(strings.TrimSuffix(path, "_test.go"), "_")
+		if !known[subject] {
+			t.Errorf("%s is named after neither a file of the package nor a room under internal", path)
+		}
+	}
+}

@@ -131,6 +131,11 @@ func Rules() []Rule {
 			},
 		},
 		{
+			Reason: "what publishers run and what subscribers run know their frames and the log, and neither each other nor the typed face",
+			From:   []string{"./protocol/pubsub/internal/..."},
+			Never:  []string{"./protocol/pubsub", "./protocol/pubsub/internal/serve/...", "./protocol/pubsub/internal/receive/..."},
+		},
+		{
 			Reason: "linktest is for tests",
 			From:   []string{"./..."},
 			Except: []string{"./linktest/...", "./examples/...", "./integration/..."},

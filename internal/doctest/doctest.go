@@ -10,13 +10,16 @@
 // # Rules for authors
 //
 //   - A block marked go that has a package clause is a program and must compile.
-//     The first of README.md is the server and client of example_test.go in the root.
+//     The first of README.md is the example of package link, example_test.go, and the
+//     block after it is what that prints.
 //   - A block marked go without a package clause is a fragment and must be text of a
 //     .go file of the module, where it is compiled and tested. White space is ignored.
 //   - Each line of a block marked sh is "make" with a target of the Makefile, a
 //     command that the Makefile runs, or "go get" of this module. Text after " #"
 //     is a comment.
 //   - Code spans that begin with "make " must name a target, too.
+//   - docs/api.md has a section for each package that programs import, with each
+//     of its exported names; "Kind…" stands for all that begin with Kind.
 //   - A constant of a pattern, or of the log on disk, that is a bound has a row
 //     with its value in the tables of docs/design.md.
 package doctest

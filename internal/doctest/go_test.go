@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/linkmesh/link/internal/doctest"
 )
 
@@ -67,21 +69,30 @@ func TestFragmentsInPagesAreTextOfTheModule(t *testing.T) {
 	}
 }
 
-// TestReadmeBeginsWithTheExample checks that the first Go block of README.md, which
-// readers see first, is part of the example that go test runs.
+// TestReadmeBeginsWithTheExample checks that README.md shows, as a program, the example of package link, which go test
+// runs, and then what it prints.
 func TestReadmeBeginsWithTheExample(t *testing.T) {
 	all, err := doctest.Blocks("README.md", read(t, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(all, func(b doctest.Block) bool { return b.Lang == "go" })
-	if i < 0 {
-		t.Fatal("README.md has no Go block")
+	if i < 0 || i == len(all)-1 {
+		t.Fatal("README.md has no Go block with a block after it")
 	}
-	if !strings.Contains(read(t, "example_test.go"), all[i].Text) {
-		t.Errorf("the first Go block of README.md is not in example_test.go:\n%s", all[i].Text)
+	example, comment, found := strings.Cut(read(t, "example_test.go"), "\t// Output:\n")
+	if !found {
+		t.Fatal("example_test.go does not say what the example prints")
 	}
-	if lines := strings.Count(all[i].Text, "\n"); lines > 26 {
-		t.Errorf("the first Go block of README.md has %d lines, want about 25", lines)
+	program := strings.NewReplacer("package link_test\n", "package main\n", "func Example() {", "func main() {").Replace(example) + "}\n"
+	if diff := cmp.Diff(program, all[i].Text); diff != "" {
+		t.Errorf("the first Go block of README.md (+) is not the program of example_test.go (-):\n%s", diff)
+	}
+	if lines := strings.Count(program, "\n"); lines > 90 {
+		t.Errorf("the first Go block of README.md has %d lines, want at most 90", lines)
+	}
+	output := strings.TrimSuffix(strings.ReplaceAll(comment, "\t// ", ""), "}\n")
+	if diff := cmp.Diff(output, all[i+1].Text); diff != "" {
+		t.Errorf("the block after the program in README.md (+) is not what it prints (-):\n%s", diff)
 	}
 }

@@ -60,7 +60,7 @@ func read(root string) ([]*file, error) {
 
 // forTests returns the packages that only tests import.
 func forTests() []string {
-	return []string{"internal/child", "internal/deptest", "internal/doctest", "internal/mtls/mtlstest", "internal/policy/policytest", "internal/race", "internal/securitytest", "internal/shell", "internal/smalldisk", "internal/values", "protocol/internal/logtest"}
+	return []string{"internal/child", "internal/deptest", "internal/doctest", "internal/mtls/mtlstest", "internal/policy/policytest", "internal/race", "internal/securitytest", "internal/shell", "internal/smalldisk", "internal/codecvalues", "protocol/internal/logtest"}
 }
 
 func skipped(path, name string) bool {

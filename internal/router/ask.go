@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/codes"
@@ -40,6 +41,8 @@ type Ask struct {
 	Name    string
 	Kind    string
 	Number  uint64
+	// Timeout bounds the call if neither its caller nor the topology does; 0 means Config.CallTimeout.
+	Timeout time.Duration
 	// Level is lowered during the search if a server announces a more careful one.
 	Level Level
 	// Keyed means that the handler recognizes a call that comes twice, so that it may run again whatever the level.

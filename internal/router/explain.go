@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -42,7 +43,9 @@ func (r *Router) Explain(ctx context.Context, ask *Ask) (topology.Explanation, e
 	}
 	v := s.view.Load()
 	plan := v.planFor(&request, ask, clock.Now())
-	return policy.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates), nil
+	e := policy.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates)
+	e.Timeout = cmp.Or(e.Timeout, ask.Timeout)
+	return e, nil
 }
 
 // candidates returns the instances as an explanation shows them, for a call that asks for c.

@@ -36,7 +36,7 @@ type Config struct {
 	Topology Documents
 	// AllowNets are the networks whose addresses may be dialed; empty means all.
 	AllowNets []netip.Prefix
-	// CallTimeout bounds calls whose caller and topology set no deadline.
+	// CallTimeout bounds calls whose caller, topology and method set no time.
 	CallTimeout time.Duration
 	// Silence is the least time between two dials of an instance that does not answer.
 	Silence time.Duration

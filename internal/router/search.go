@@ -164,12 +164,16 @@ func (s *Search) meet(ctx context.Context) error {
 	return err
 }
 
-// limit sets the deadline from the timeout of a plan, unless the caller has set one.
+// limit sets the deadline from the timeout of a plan, else of the method, else of the node, unless the caller has set
+// one. The topology comes before the method, because operators can change it while programs run.
 func (s *Search) limit(plan *policy.Plan) {
 	if s.dated {
 		return
 	}
 	t := plan.Timeout
+	if t <= 0 {
+		t = s.ask.Timeout
+	}
 	if t <= 0 {
 		t = s.service.router.cfg.CallTimeout
 	}

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/internal/securitytest"
+	"github.com/linkmesh/link/security"
 )
 
 func TestHonestSourceRenewsInVirtualTime(t *testing.T) {

@@ -5,73 +5,30 @@ import (
 	"time"
 )
 
-// Limits bounds what one endpoint accepts and holds. The zero value of each
-// field means its default. The numbers come from docs/design.md, section
-// Limits.
+// Limits bounds what one endpoint accepts and holds. Package link has the same fields and says what each of them means. The
+// zero value of each field means its default; docs/design.md gives the reasons.
 type Limits struct {
-	// MaxMessage bounds one message in bytes, both ways. Default 4 MiB.
 	MaxMessage int
-	// StreamsPerConnection is how many streams a peer may have open at once. Default 1024.
-	StreamsPerConnection int
-	// StreamsPerProcess is how many streams all peers together may have open. Default 32768.
-	StreamsPerProcess int
-	// CallsPerIdentity is how many calls and streams of one identity may run here. Default 4096.
-	CallsPerIdentity int
-	// CallsPerProcess is how many calls and streams may run here in total. Default 20000.
-	CallsPerProcess int
-	// ConnsPerIdentity is how many connections one identity may hold. Default 1024.
-	ConnsPerIdentity int
-	// ConnsPerProcess is how many connections all peers together may hold. Default 10000.
-	ConnsPerProcess int
-	// InFlightBytes bounds the bytes of messages and long headers being received, of frames that wait to
-	// be read, and of replies that are not read, over all connections. Default 256 MiB.
-	InFlightBytes int64
-	// WindowBytes is by how many bytes the windows of all connections together may grow, see mayGrow. Default 1 GiB.
-	WindowBytes int64
-	// CreditBytes bounds the bytes of credited frames that all peers together may send, or have sent and nobody has
-	// read. Default 1 GiB.
-	CreditBytes int64
-	// MaxCallTime caps the deadline of an incoming unary call. Default 60 s.
-	MaxCallTime time.Duration
-	// FirstHeader is how long a new stream may take to send its whole HEADERS. Default 5 s.
-	FirstHeader time.Duration
-	// BodyRate is how many bytes per second a body must sustain after BodyGrace. Default 16 KiB/s.
-	BodyRate int
-	// BodyGrace is how long a body may take before BodyRate counts. Default 10 s.
-	BodyGrace time.Duration
-	// SetupTimeout bounds the time from the handshake to the peer's SETUP. Default 5 s.
-	SetupTimeout time.Duration
-	// DialTimeout bounds one dial, including handshake and SETUP. Default 5 s.
-	DialTimeout time.Duration
-	// IdleLeases is how many idle call streams are kept per connection. Default 256.
-	IdleLeases int
-	// LeaseIdle is how long a call stream may be idle before it is closed. Default 30 s.
-	LeaseIdle time.Duration
-	// StreamIdle is how long a call stream may be idle that the peer should close, before this side closes it.
-	// Default 90 s.
-	StreamIdle time.Duration
-	// Waiters is how many calls and streams may wait for a stream on one connection. Default 4096.
-	Waiters int
-	// SessionIdle is how long a connection may be unused before it is closed. Default 5 min.
-	SessionIdle time.Duration
-	// Silence is the time to notice that a peer is silent. The peer is given up after twice that. Default 500 ms.
-	Silence time.Duration
-	// Handshakes bounds the handshakes under way at once. Default 1024.
-	Handshakes int
-	// HandshakesPerSource bounds the handshakes under way from one unvalidated address (IPv6: /64). Default 128.
-	HandshakesPerSource int
-	// RetryAbove is the number of unvalidated handshakes under way above which addresses must be validated.
-	// Default 128.
-	RetryAbove int
-	// RetryRate is the number of new handshakes per second above which addresses must be validated. Default 200.
-	RetryRate int
-	// RefusalRate is for how many refused calls and streams per second a peer may open another stream at once.
-	// Default 2048.
-	RefusalRate int
-	// PendingFrames bounds the uncredited frames of a stream that wait for Recv. Default 1024.
-	PendingFrames int
-	// PendingBytes bounds the bytes of these frames. Default 256 KiB.
-	PendingBytes int
+
+	StreamsPerConnection, StreamsPerProcess int
+	CallsPerIdentity, CallsPerProcess       int
+	ConnsPerIdentity, ConnsPerProcess       int
+
+	InFlightBytes, WindowBytes, CreditBytes int64
+
+	MaxCallTime, FirstHeader  time.Duration
+	BodyRate                  int
+	BodyGrace                 time.Duration
+	SetupTimeout, DialTimeout time.Duration
+
+	IdleLeases            int
+	LeaseIdle, StreamIdle time.Duration
+	Waiters               int
+	SessionIdle, Silence  time.Duration
+
+	Handshakes, HandshakesPerSource    int
+	RetryAbove, RetryRate, RefusalRate int
+	PendingFrames, PendingBytes        int
 }
 
 // The defaults that other packages also use.

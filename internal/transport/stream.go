@@ -64,13 +64,19 @@ type grant struct {
 	reserved uint64
 }
 
-// inbox holds the frames that wait for Recv.
+// inbox holds the frames that wait for Recv, or passes them on.
 type inbox struct {
 	queue []Frame
+	// take takes the frames in place of queue, and ended is called when no more come; both are nil
+	// unless [Stream.Deliver] was called. reported means that ended was called, or is about to be.
+	take     func(f Frame)
+	ended    func()
+	reported bool
 	// pending counts the bytes of uncredited frames in queue, and plain the frames.
 	pending int
 	plain   int
-	// unread counts the bytes of credited frames in queue, which still count as credit.
+	// unread counts the bytes of credited frames that still count as credit: those in queue, or those
+	// that take has got and that were not granted again.
 	unread int
 	// arrived is set when queue or ending has changed.
 	arrived notify.Flag

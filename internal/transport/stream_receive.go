@@ -45,6 +45,7 @@ func (st *Stream) read() {
 	}
 	st.inbox.arrived.Set()
 	st.noteEnd()
+	st.report()
 }
 
 // readFrames reads frames until the stream ends. It returns nil after a STATUS.
@@ -77,11 +78,18 @@ func (st *Stream) readOne(h wire.FrameHeader) error {
 	if err != nil {
 		return err
 	}
-	body = st.fr.own(body)
+	f := Frame{Kind: h.Kind, Flags: h.Flags, Body: st.fr.own(body)}
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.inbox.queue = append(st.inbox.queue, Frame{Kind: h.Kind, Flags: h.Flags, Body: body})
-	st.inbox.arrived.Set()
+	take := st.inbox.take
+	if take == nil {
+		st.inbox.queue = append(st.inbox.queue, f)
+		st.inbox.arrived.Set()
+		st.mu.Unlock()
+		return nil
+	}
+	st.passedLocked(&f)
+	st.mu.Unlock()
+	take(f)
 	return nil
 }
 
@@ -127,6 +135,7 @@ func (st *Stream) readOwn(h wire.FrameHeader) error {
 		st.mu.Unlock()
 		if !again {
 			st.inbox.arrived.Set()
+			st.report()
 		}
 	}
 	return nil
@@ -186,12 +195,21 @@ func (st *Stream) settleQueue() {
 
 // tookLocked gives back the room of a frame that left the queue.
 func (st *Stream) tookLocked(f *Frame) {
-	size := int64(len(f.Body))
 	if f.Flags&wire.FlagCredited != 0 {
 		st.inbox.unread -= len(f.Body)
 		st.returnLocked()
 		return
 	}
+	st.passedLocked(f)
+}
+
+// passedLocked gives back the room of a frame that is passed on at once. A credited one keeps its room
+// until it is granted again.
+func (st *Stream) passedLocked(f *Frame) {
+	if f.Flags&wire.FlagCredited != 0 {
+		return
+	}
+	size := int64(len(f.Body))
 	st.inbox.plain--
 	st.inbox.pending -= len(f.Body)
 	if !st.inbox.settled {
@@ -234,4 +252,46 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 			canceled = true
 		}
 	}
+}
+
+// Deliver passes the frames of the stream to take, first those that wait for Recv, and calls ended when
+// no more come; Recv then returns why. The goroutine that reads the stream calls both, so neither may
+// wait, and Deliver calls them itself for what was there before. Deliver may be called once, and Recv
+// not again before ended is called.
+//
+// A credited frame that was passed on counts as credit until as many bytes have been granted again,
+// so that they always can be.
+func (st *Stream) Deliver(take func(f Frame), ended func()) {
+	for {
+		st.mu.Lock()
+		if len(st.inbox.queue) == 0 {
+			st.inbox.queue = nil
+			st.inbox.take, st.inbox.ended = take, ended
+			st.mu.Unlock()
+			st.report()
+			return
+		}
+		f := st.inbox.queue[0]
+		st.inbox.queue[0] = Frame{}
+		st.inbox.queue = st.inbox.queue[1:]
+		st.passedLocked(&f)
+		st.mu.Unlock()
+		take(f)
+	}
+}
+
+// report tells the receiver of Deliver, once, that no more frames come. mu must not be held.
+func (st *Stream) report() {
+	st.mu.Lock()
+	ended, over := st.inbox.ended, st.ending.why != nil
+	if ended == nil || st.inbox.reported || st.endLocked() == nil {
+		st.mu.Unlock()
+		return
+	}
+	st.inbox.reported = true
+	st.mu.Unlock()
+	if over {
+		st.noteEnd()
+	}
+	ended()
 }

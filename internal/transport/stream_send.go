@@ -18,8 +18,14 @@ func (st *Stream) Grant(c wire.Credit) error {
 		defer st.mu.Unlock()
 		return nil
 	}
+	again := 0
+	if st.inbox.take != nil {
+		again = int(min(uint64(st.inbox.unread), c.Bytes))
+	}
+	st.inbox.unread -= again
 	if need := st.owedLocked() + min(c.Bytes, maxCredit+1); need > st.grant.reserved {
 		if err := st.Session.reserve(st.grant.reserved, need); err != nil {
+			st.inbox.unread += again
 			st.mu.Unlock()
 			return err
 		}

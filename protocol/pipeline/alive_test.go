@@ -17,17 +17,17 @@ import (
 // credit, the worker keeps reporting that it still has the task and the others.
 func TestALongResultDoesNotEndLeases(t *testing.T) {
 	const lease = 30 * time.Second
-	echo := pipeline.NewStageResult[order, order]("mailer", "echo")
+	echo := pipeline.NewStage[order, order]("mailer", "echo")
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
-		pipeline.PullResult(node, echo, func(ctx context.Context, o order) (order, error) {
+		pipeline.Pull(node, echo, func(ctx context.Context, o order) (order, error) {
 			if o.ID == "" {
 				return orderOf(1 << 20), nil
 			}
 			<-ctx.Done()
 			return o, ctx.Err()
-		}, pipeline.Slots(2))
+		}, pipeline.Concurrency(2))
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
 		st, err := link.HostOf(client).Open(t.Context(), echo.Route(), link.StreamCredit(64, little))
@@ -113,7 +113,7 @@ func TestPartsAreASignOfLife(t *testing.T) {
 			spoke := make(chan struct{})
 			w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
 			link.HostOf(w).Handle(receipts.Route(), func(_ context.Context, st *link.Stream) error {
-				if err := welcome(st, little); err != nil { //nolint:contextcheck // it does not block
+				if err := welcome(st, little); err != nil {
 					return err
 				}
 				if err := grant(st, 1); err != nil {
@@ -149,11 +149,11 @@ func TestPartsAreASignOfLife(t *testing.T) {
 			mesh := linktest.NewMesh(t)
 			node := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
 			canceled := make(chan struct{})
-			w := pipeline.Pull(node, receipts, func(ctx context.Context, _ order) error {
+			w := pipeline.Pull(node, receipts, pipeline.NoResult(func(ctx context.Context, _ order) error {
 				<-ctx.Done()
 				close(canceled)
 				return ctx.Err()
-			})
+			}))
 			mesh.Start(node)
 			client := mesh.Node(link.Config{Limits: hasty()})
 			st := greet(t, client, "q")

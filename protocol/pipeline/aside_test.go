@@ -63,7 +63,7 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 	const most = 3
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		var large, small *pipeline.Future
+		var large, small *pipeline.Future[pipeline.None]
 		p := producer(t, mesh.Node(link.Config{}))
 		pushed := make(chan struct{})
 		parts, due := 0, map[link.FrameKind]int{}
@@ -148,7 +148,7 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 				return err
 			}
 			var body []byte
-			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+			return slowly(st, time.Second, func(f link.Frame) bool {
 				if f.Credited {
 					body = append(body, f.Body...)
 				}
@@ -165,7 +165,7 @@ func TestTheLeaseOfATaskGoesOnWithItsParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := f.Wait(t.Context()); err != nil || f.Outcome().Attempts != 1 {
+		if _, err := f.Wait(t.Context()); err != nil || f.Outcome().Attempts != 1 {
 			t.Errorf("%v: %+v", err, f.Outcome())
 		}
 		if d := time.Since(began); d < time.Minute {
@@ -190,7 +190,7 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 					if err := grant(st, 1); err != nil {
 						return err
 					}
-					return slowly(st, 20*time.Second, func(link.Frame) bool { //nolint:contextcheck // it ends with its stream
+					return slowly(st, 20*time.Second, func(link.Frame) bool {
 						// Recv returns why the stream ends.
 						_ = st.Send(says)
 						return true
@@ -217,7 +217,7 @@ func TestAWorkerThatTakesPartsTooSlowlyIsGivenUp(t *testing.T) { // SEC-396
 					t.Errorf("said %d times, want once with the reason:\n%s", n, log)
 				}
 				worker(t, mesh, func(context.Context, order) error { return nil })
-				wait(t, []*pipeline.Future{f})
+				wait(t, []*pipeline.Future[pipeline.None]{f})
 			})
 		})
 	}
@@ -239,7 +239,7 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 						return err
 					}
 					parts := 0
-					if err := slowly(st, 0, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+					if err := slowly(st, 0, func(f link.Frame) bool {
 						if f.Kind == frame.KindPart {
 							parts++
 						}
@@ -263,7 +263,7 @@ func TestATaskThatDoesNotArriveHasNotBegun(t *testing.T) { // SEC-397
 				}
 				mesh.Kill(node)
 				worker(t, mesh, func(context.Context, order) error { return nil })
-				wait(t, []*pipeline.Future{f})
+				wait(t, []*pipeline.Future[pipeline.None]{f})
 				if n := f.Outcome().Attempts; n != 1 {
 					t.Errorf("%d attempts, want one", n)
 				}
@@ -284,7 +284,7 @@ func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || f.Outcome().End != pipeline.EndDeadLettered {
+		if _, err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || f.Outcome().End != pipeline.EndDeadLettered {
 			t.Errorf("%v: %+v", err, f.Outcome())
 		}
 		wait(t, enqueue(t, p, 3))
@@ -292,7 +292,7 @@ func TestATaskThatNoWorkerTakesIsADeadLetter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait(t, []*pipeline.Future{g})
+		wait(t, []*pipeline.Future[pipeline.None]{g})
 		if n := len(p.Stats().Workers); n != 1 {
 			t.Errorf("%d workers", n)
 		}

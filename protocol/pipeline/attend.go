@@ -67,7 +67,7 @@ func (q *Queue) reappear(l *workerLink) {
 // giveUp takes back the tasks of a worker that is not connected and that the topology no
 // longer lists, since it will not come back. The queue's lock is held.
 func (l *workerLink) giveUp() {
-	l.queue.tasks.GiveUp(l.ID, "the connection to the worker was lost, and it is not found any more", l.queue.clock.now().UnixNano())
+	l.queue.tasks.GiveUp(l.ID, queue.CauseUnlisted, l.queue.clock.now().UnixNano())
 }
 
 // attend opens one stream to a worker and runs it until it ends.
@@ -219,5 +219,5 @@ func (q *Queue) takeBack(worker string) {
 }
 
 func (q *Queue) takeBackLocked(worker string) {
-	q.tasks.GiveUp(worker, "the process of the worker is gone", q.clock.now().UnixNano())
+	q.tasks.GiveUp(worker, queue.CauseGone, q.clock.now().UnixNano())
 }

@@ -19,7 +19,7 @@ import (
 func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		worker(t, mesh, func(context.Context, order) error { <-time.After(10 * time.Millisecond); return nil }, pipeline.Slots(1))
+		worker(t, mesh, func(context.Context, order) error { <-time.After(10 * time.Millisecond); return nil }, pipeline.Concurrency(1))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		var pushes sync.WaitGroup
@@ -29,7 +29,7 @@ func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 			for range 3 {
 				pushes.Go(func() {
 					for i := range 50 {
-						if err := pipeline.Push(ctx, client, receipts, order{ID: "x"}); err != nil {
+						if _, err := pipeline.Push(ctx, client, receipts, order{ID: "x"}); err != nil {
 							t.Errorf("push %d: %v", i, err)
 							return
 						}
@@ -46,8 +46,8 @@ func TestProducersWhoseBacklogStaysTheSameAreServed(t *testing.T) {
 func TestTasksThatWaitLongForTheirTurnAreDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		worker(t, mesh, func(context.Context, order) error { <-time.After(10 * time.Second); return nil }, pipeline.Slots(1))
-		var futures []*pipeline.Future
+		worker(t, mesh, func(context.Context, order) error { <-time.After(10 * time.Second); return nil }, pipeline.Concurrency(1))
+		var futures []*pipeline.Future[pipeline.None]
 		for range race.Fewer(8, 4) {
 			client := mesh.Node(link.Config{})
 			for range 3 {
@@ -59,7 +59,7 @@ func TestTasksThatWaitLongForTheirTurnAreDone(t *testing.T) {
 			}
 		}
 		for _, f := range futures {
-			if err := f.Wait(t.Context()); err != nil {
+			if _, err := f.Wait(t.Context()); err != nil {
 				t.Errorf("%v, %+v", err, f.Outcome().End)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 type small struct{ Payload []byte }
 
-var jobs = pipeline.NewStage[small]("crew", "jobs")
+var jobs = pipeline.NewStage[small, pipeline.None]("crew", "jobs")
 
 // loopback starts a worker of jobs that does nothing, and returns a client. Both run in
 // this process and are connected over loopback.
@@ -31,7 +31,7 @@ func loopback(b *testing.B) *link.Node {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pipeline.Pull(server, jobs, func(context.Context, small) error { return nil })
+	pipeline.Pull(server, jobs, pipeline.NoResult(func(context.Context, small) error { return nil }))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
@@ -64,7 +64,7 @@ func BenchmarkPush(b *testing.B) {
 		pushes.Go(func() {
 			v := small{make([]byte, 64)}
 			for range (b.N + callers - 1 - i) / callers {
-				if err := pipeline.Push(b.Context(), client, jobs, v); err != nil {
+				if _, err := pipeline.Push(b.Context(), client, jobs, v); err != nil {
 					b.Error(err)
 				}
 			}
@@ -80,7 +80,7 @@ func BenchmarkEnqueue(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	v := small{make([]byte, 64)}
-	var last *pipeline.Future
+	var last *pipeline.Future[pipeline.None]
 	for range b.N {
 		f, err := pipeline.Enqueue(b.Context(), client, jobs, v)
 		if err != nil {
@@ -88,7 +88,7 @@ func BenchmarkEnqueue(b *testing.B) {
 		}
 		last = f
 	}
-	if err := last.Wait(b.Context()); err != nil {
+	if _, err := last.Wait(b.Context()); err != nil {
 		b.Error(err)
 	}
 }

@@ -35,7 +35,7 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 					}
 					frames = listen(st)
 					<-goOn
-					if err := st.Grant(1000, 1<<20); err != nil { //nolint:contextcheck // the stream has its own
+					if err := st.Grant(1000, 1<<20); err != nil {
 						return err
 					}
 					<-ctx.Done()
@@ -72,7 +72,7 @@ func TestATaskThatComesInPartsIsAmongThoseThatWait(t *testing.T) {
 		over := make(chan struct{})
 		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
 			parts := 0
-			return slowly(st, time.Second, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
+			return slowly(st, time.Second, func(f link.Frame) bool {
 				switch f.Kind {
 				case frame.KindBacklog:
 					n, _, _ := varint.Cut(f.Body)

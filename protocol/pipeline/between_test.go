@@ -75,7 +75,7 @@ func TestFramesOfALaterVersionComeBetweenParts(t *testing.T) {
 				}
 			})
 			f := enqueue(t, producer(t, mesh.Node(link.Config{})), 1)[0]
-			wait(t, []*pipeline.Future{f})
+			wait(t, []*pipeline.Future[pipeline.None]{f})
 			if n := f.Outcome().Attempts; n != 1 {
 				t.Errorf("%d attempts, want one", n)
 			}

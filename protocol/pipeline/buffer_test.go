@@ -24,16 +24,16 @@ func TestIdleStreamsKeepNoLargeBuffers(t *testing.T) {
 	// These may stay: the results that the worker caches in case a producer comes back, and the
 	// pools of the transport.
 	const most = 16<<20 + 24<<20
-	stage := pipeline.NewStageResult[string, string]("printer", "print")
+	stage := pipeline.NewStage[string, string]("printer", "print")
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		worker := mesh.Node(link.Config{Service: "printer"})
-		pipeline.PullResult(worker, stage, func(_ context.Context, s string) (string, error) { return s, nil })
+		pipeline.Pull(worker, stage, func(_ context.Context, s string) (string, error) { return s, nil })
 		mesh.Start(worker)
 		node := mesh.Node(link.Config{})
-		push := func(n int) (all []*pipeline.ProducerResult[string, string]) {
+		push := func(n int) (all []*pipeline.Producer[string, string]) {
 			for range queues {
-				p, err := pipeline.NewProducerResult(node, stage)
+				p, err := pipeline.NewProducer(node, stage)
 				if err != nil {
 					t.Fatal(err)
 				}

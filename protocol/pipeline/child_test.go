@@ -25,11 +25,11 @@ func childWorks() error {
 	if err != nil {
 		return err
 	}
-	pipeline.Pull(node, receipts, func(ctx context.Context, o order) error {
+	pipeline.Pull(node, receipts, pipeline.NoResult(func(ctx context.Context, o order) error {
 		child.Say("began", o.ID)
 		<-ctx.Done()
 		return ctx.Err()
-	}, pipeline.Slots(1))
+	}), pipeline.Concurrency(1))
 	go func() {
 		<-node.Ready()
 		child.Say("up", node.Addr())

@@ -50,7 +50,7 @@ func TestTheSystemClockIsSet(t *testing.T) {
 					runs.Store(0)
 					began := time.Now()
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-					err := p.Push(ctx, order{ID: c.id}, c.opts...)
+					_, err := p.Push(ctx, order{ID: c.id}, c.opts...)
 					cancel()
 					if d := time.Since(began); !errors.Is(err, c.want) || d < c.least || d > c.most {
 						t.Errorf("a task that %s: %v after %v, want %v after %v to %v", c.id, err, d, c.want, c.least, c.most)
@@ -65,7 +65,7 @@ func TestTheSystemClockIsSet(t *testing.T) {
 				began := time.Now()
 				mesh.Kill(victim)
 				worker(t, mesh, serve, pipeline.SetBackPull(-by))
-				if err := f.Wait(t.Context()); err != nil || time.Since(began) > 30*time.Second {
+				if _, err := f.Wait(t.Context()); err != nil || time.Since(began) > 30*time.Second {
 					t.Errorf("a task whose worker was killed: %v after %v", err, time.Since(began))
 				}
 			})

@@ -42,8 +42,15 @@ func TestNobodyWaitsForANodeThatIsClosed(t *testing.T) {
 				for i, draining := range []bool{false, true} {
 					node := mesh.Node(link.Config{})
 					p := producer(t, node, pipeline.Capacity(1, 0), pipeline.Durable(folders[i], pipeline.GroupCommit))
-					future := result(t, "a future", func() error { f, err := p.TryPush(background, order{}); return errors.Join(err, f.Wait(background)) })
-					last := result(t, "a push that waits for room", func() error { return p.Push(background, order{}) })
+					future := result(t, "a future", func() error {
+						f, err := p.TryPush(background, order{})
+						if err != nil {
+							return err
+						}
+						_, err = f.Wait(background)
+						return err
+					})
+					last := result(t, "a push that waits for room", func() error { _, err := p.Push(background, order{}); return err })
 					if draining {
 						last = result(t, "a drain", func() error {
 							left, err := p.Drain(background)
@@ -73,7 +80,7 @@ func TestAQueueOnAFullDiskCanBeClosed(t *testing.T) {
 		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
 		faults.Set(wal.ErrNoSpace, pipeline.RecordEnd)
 		f := enqueue(t, p, 1)[0]
-		future := result(t, "a task that is done and not written as such", func() error { return f.Wait(context.WithoutCancel(t.Context())) })
+		future := result(t, "a task that is done and not written as such", func() error { _, err := f.Wait(context.WithoutCancel(t.Context())); return err })
 		sleep(time.Second)
 		left, err := p.Close()
 		if err != nil || len(left) != 1 || left[0].ID != f.ID() || !left[0].Kept || !left[0].Begun || len(left[0].Payload) == 0 {
@@ -87,7 +94,7 @@ func TestADurableQueueTellsWhatHasBegun(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		worker(t, mesh, func(ctx context.Context, _ order) error { <-ctx.Done(); return nil }, pipeline.Slots(1))
+		worker(t, mesh, func(ctx context.Context, _ order) error { <-ctx.Done(); return nil }, pipeline.Concurrency(1))
 		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
 		enqueue(t, p, 50)
 		sleep(time.Second)

@@ -34,7 +34,7 @@ func TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted(t *testing.T) {
 					t.Fatal(err)
 				}
 				worker(t, mesh, func(context.Context, order) error { return nil })
-				wait(t, []*pipeline.Future{f})
+				wait(t, []*pipeline.Future[pipeline.None]{f})
 			})
 		})
 	}

@@ -65,14 +65,14 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 		})
 		node := mesh.Node(link.Config{})
 		p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
-		push := func(p *pipeline.Producer[order], id string) *pipeline.Future {
+		push := func(p *pipeline.Producer[order, pipeline.None], id string) *pipeline.Future[pipeline.None] {
 			f, err := p.Enqueue(t.Context(), order{ID: id}, pipeline.ID(id))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return f
 		}
-		wait(t, []*pipeline.Future{push(p, "done")})
+		wait(t, []*pipeline.Future[pipeline.None]{push(p, "done")})
 		<-push(p, "dead").Done()
 		push(p, "open")
 		sleep(time.Second)
@@ -90,16 +90,16 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 		close(open)
 		soon, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := push(p, "dead").Wait(soon); !errors.Is(err, link.Aborted) {
+		if _, err := push(p, "dead").Wait(soon); !errors.Is(err, link.Aborted) {
 			t.Errorf("a dead letter that is pushed again: %v", err)
 		}
-		wait(t, []*pipeline.Future{push(p, "done"), push(p, "open")})
+		wait(t, []*pipeline.Future[pipeline.None]{push(p, "done"), push(p, "open")})
 		if a, b := done.count("done"), done.count("open"); a != 1 || b != 1 {
 			t.Errorf("what was done before ran %d times, what was not %d times, want 1 each", a, b)
 		}
 		// An ID is known for two minutes.
 		sleep(3 * time.Minute)
-		wait(t, []*pipeline.Future{push(p, "done")})
+		wait(t, []*pipeline.Future[pipeline.None]{push(p, "done")})
 		if n := done.count("done"); n != 2 {
 			t.Errorf("it ran %d times, and its ID was forgotten", n)
 		}
@@ -129,7 +129,7 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 			done.add(o.ID)
 			return nil
 		})
-		enqueue := func(p *pipeline.Producer[order], kind string) (all []*pipeline.Future) {
+		enqueue := func(p *pipeline.Producer[order, pipeline.None], kind string) (all []*pipeline.Future[pipeline.None]) {
 			for i := range n {
 				id := fmt.Sprint(kind, i)
 				f, err := p.Enqueue(t.Context(), order{ID: id}, pipeline.ID(id))

@@ -21,16 +21,16 @@ func TestTasksLongerThanTheCreditArrive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
-		pipeline.PullResult(node, totals, func(_ context.Context, o order) (int64, error) { return int64(len(o.ID)), nil })
+		pipeline.Pull(node, totals, func(_ context.Context, o order) (int64, error) { return int64(len(o.ID)), nil })
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
 		for _, size := range []int{1, 100 << 10, 3 << 20, 2, 4<<20 - 100, 1 << 20, 3} {
-			got, err := pipeline.PushResult(t.Context(), client, totals, order{ID: string(make([]byte, size))})
+			got, err := pipeline.Push(t.Context(), client, totals, order{ID: string(make([]byte, size))})
 			if err != nil || got != int64(size) {
 				t.Fatalf("a task of %d bytes: %d, %v", size, got, err)
 			}
 		}
-		if _, err := pipeline.PushResult(t.Context(), client, totals, order{ID: string(make([]byte, pipeline.MaxTask))}); !errors.Is(err, link.ResourceExhausted) {
+		if _, err := pipeline.Push(t.Context(), client, totals, order{ID: string(make([]byte, pipeline.MaxTask))}); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("a task that is too long: %v", err)
 		}
 	})
@@ -56,11 +56,11 @@ func pushToMany(t *testing.T, worker, producer link.Limits) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer", Limits: worker})
 		n := race.Fewer(100, 40)
-		var stages []pipeline.Stage[order]
+		var stages []pipeline.Stage[order, pipeline.None]
 		var done atomic.Int64
 		for i := range n {
-			s := pipeline.NewStage[order]("mailer", fmt.Sprint("stage-", i))
-			pipeline.Pull(node, s, func(context.Context, order) error { done.Add(1); return nil }, pipeline.Slots(1))
+			s := pipeline.NewStage[order, pipeline.None]("mailer", fmt.Sprint("stage-", i))
+			pipeline.Pull(node, s, pipeline.NoResult(func(context.Context, order) error { done.Add(1); return nil }), pipeline.Concurrency(1))
 			stages = append(stages, s)
 		}
 		mesh.Start(node)
@@ -68,7 +68,7 @@ func pushToMany(t *testing.T, worker, producer link.Limits) {
 		// With too little credit the tasks would never arrive.
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		var futures []*pipeline.Future
+		var futures []*pipeline.Future[pipeline.None]
 		for _, s := range stages {
 			f, err := pipeline.Enqueue(ctx, client, s, order{ID: string(make([]byte, 200<<10))})
 			if err != nil {
@@ -77,7 +77,7 @@ func pushToMany(t *testing.T, worker, producer link.Limits) {
 			futures = append(futures, f)
 		}
 		for _, f := range futures {
-			if err := f.Wait(ctx); err != nil {
+			if _, err := f.Wait(ctx); err != nil {
 				t.Fatal(err)
 			}
 		}

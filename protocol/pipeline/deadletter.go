@@ -16,11 +16,14 @@ type DeadLetter struct {
 	Key    string
 	Tenant string
 	// Payload is the task as the node's codec encoded it.
-	Payload  []byte
+	Payload []byte
+	// Attempts counts the attempts that failed.
 	Attempts int
 	// Cause says why the last attempt failed.
-	Cause   string
-	Time    time.Time
+	Cause string
+	// Time is when the task became a dead letter.
+	Time time.Time
+	// History lists the deliveries, oldest first. It has at most 32.
 	History []Attempt
 }
 

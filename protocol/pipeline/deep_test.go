@@ -17,7 +17,7 @@ import (
 )
 
 // producer makes a queue that is closed at the end of the test.
-func producer(t *testing.T, node *link.Node, opts ...pipeline.QueueOption) *pipeline.Producer[order] {
+func producer(t *testing.T, node *link.Node, opts ...pipeline.QueueOption) *pipeline.Producer[order, pipeline.None] {
 	t.Helper()
 	p, err := pipeline.NewProducer(node, receipts, opts...)
 	if err != nil {
@@ -28,9 +28,9 @@ func producer(t *testing.T, node *link.Node, opts ...pipeline.QueueOption) *pipe
 }
 
 // enqueue puts n tasks in a queue.
-func enqueue(t *testing.T, p *pipeline.Producer[order], n int, opts ...pipeline.PushOption) []*pipeline.Future {
+func enqueue(t *testing.T, p *pipeline.Producer[order, pipeline.None], n int, opts ...pipeline.PushOption) []*pipeline.Future[pipeline.None] {
 	t.Helper()
-	var out []*pipeline.Future
+	var out []*pipeline.Future[pipeline.None]
 	for i := range n {
 		f, err := p.Enqueue(t.Context(), order{ID: fmt.Sprint(i), Cents: int64(i)}, opts...)
 		if err != nil {
@@ -42,10 +42,10 @@ func enqueue(t *testing.T, p *pipeline.Producer[order], n int, opts ...pipeline.
 }
 
 // wait waits until all tasks have ended, and fails the test unless all are done.
-func wait(t *testing.T, futures []*pipeline.Future) {
+func wait(t *testing.T, futures []*pipeline.Future[pipeline.None]) {
 	t.Helper()
 	for i, f := range futures {
-		if err := f.Wait(t.Context()); err != nil {
+		if _, err := f.Wait(t.Context()); err != nil {
 			t.Errorf("task %d: %v, %+v", i, err, f.Outcome())
 		}
 	}
@@ -84,7 +84,7 @@ func TestVerbs(t *testing.T) {
 			return nil
 		})
 		p := producer(t, mesh.Node(link.Config{}), pipeline.Attempts(3))
-		push := func(id string) *pipeline.Future {
+		push := func(id string) *pipeline.Future[pipeline.None] {
 			f, err := p.Enqueue(t.Context(), order{ID: id})
 			if err != nil {
 				t.Fatal(err)
@@ -92,7 +92,7 @@ func TestVerbs(t *testing.T) {
 			<-f.Done()
 			return f
 		}
-		if o := push("retry").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 2 || len(o.History) != 1 || o.History[0].Cause != "later" || o.History[0].Worker != here.Instance() {
+		if o := push("retry").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 2 || len(o.History) != 1 || o.History[0].Cause != "later" || o.History[0].Outcome != "failed" || o.History[0].Worker != here.Instance() {
 			t.Errorf("retry: %+v", o)
 		}
 		mu.Lock()
@@ -100,7 +100,7 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("it was tried again after %v, want 10 s", d)
 		}
 		mu.Unlock()
-		if o := push("release").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 1 || len(o.History) != 2 || o.History[0].Counted {
+		if o := push("release").Outcome(); o.End != pipeline.EndAcked || o.Attempts != 1 || len(o.History) != 2 || o.History[0].Counted || o.History[0].Outcome != "released" {
 			t.Errorf("release: %+v", o)
 		}
 		if o := push("reject").Outcome(); o.End != pipeline.EndDeadLettered || o.Attempts != 1 || o.Cause != "nonsense" {
@@ -113,7 +113,7 @@ func TestVerbs(t *testing.T) {
 		began = nil
 		mu.Unlock()
 		f := push("poison")
-		if err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || !strings.Contains(err.Error(), "after 3 attempts: no") {
+		if _, err := f.Wait(t.Context()); !errors.Is(err, link.Aborted) || !strings.Contains(err.Error(), "after 3 attempts: no") {
 			t.Errorf("poison: %v", err)
 		}
 		mu.Lock()
@@ -196,7 +196,7 @@ func TestOneTaskOfAKeyAtATimeInOrder(t *testing.T) {
 		worker(t, mesh, serve)
 		worker(t, mesh, serve)
 		p := producer(t, mesh.Node(link.Config{}))
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for i := range 20 {
 			for _, key := range []string{"a", "b", "c"} {
 				f, err := p.Enqueue(t.Context(), order{Cents: int64(i)}, pipeline.Key(key))
@@ -217,7 +217,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		var names []string
 		start := time.Now()
 		p := producer(t, mesh.Node(link.Config{}))
-		push := func(id string, opts ...pipeline.PushOption) *pipeline.Future {
+		push := func(id string, opts ...pipeline.PushOption) *pipeline.Future[pipeline.None] {
 			f, err := p.Enqueue(t.Context(), order{ID: id}, opts...)
 			if err != nil {
 				t.Fatal(err)
@@ -226,7 +226,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		}
 		late := push("late", pipeline.Delay(30*time.Second))
 		gone := push("gone", pipeline.TTL(time.Second))
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for i := range 3 {
 			all = append(all, push(fmt.Sprint("low", i), pipeline.Priority(1)))
 		}
@@ -235,7 +235,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		}
 		all = append(all, push("small", pipeline.Tenant("small")), push("high", pipeline.Priority(9)))
 		sleep(2 * time.Second)
-		if err := gone.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || gone.Outcome().End != pipeline.EndExpired {
+		if _, err := gone.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || gone.Outcome().End != pipeline.EndExpired {
 			t.Errorf("gone: %v", err)
 		}
 		worker(t, mesh, func(ctx context.Context, o order) error {
@@ -246,7 +246,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 				t.Error("the header is missing")
 			}
 			return nil
-		}, pipeline.Slots(1))
+		}, pipeline.Concurrency(1))
 		wait(t, all)
 		mu.Lock()
 		got := strings.Join(names, " ")
@@ -254,7 +254,7 @@ func TestPrioritiesTenantsDelaysAndExpiry(t *testing.T) {
 		if got != "high big0 small big1 big2 low0 low1 low2" {
 			t.Errorf("order %s", got)
 		}
-		wait(t, []*pipeline.Future{late})
+		wait(t, []*pipeline.Future[pipeline.None]{late})
 		if d := time.Since(start); d < 30*time.Second || d > 31*time.Second {
 			t.Errorf("the delayed task was done after %v", d)
 		}
@@ -268,7 +268,7 @@ func TestCancelAndDeadlines(t *testing.T) {
 		p := producer(t, mesh.Node(link.Config{}))
 		first := enqueue(t, p, 1)[0]
 		first.Cancel()
-		if err := first.Wait(t.Context()); !errors.Is(err, link.Canceled) {
+		if _, err := first.Wait(t.Context()); !errors.Is(err, link.Canceled) {
 			t.Errorf("canceled before it began: %v", err)
 		}
 		worker(t, mesh, func(ctx context.Context, _ order) error {
@@ -278,13 +278,13 @@ func TestCancelAndDeadlines(t *testing.T) {
 				causes.Add(1)
 			}
 			return context.Cause(ctx)
-		}, pipeline.Slots(1))
+		}, pipeline.Concurrency(1))
 		running := enqueue(t, p, 2)
 		sleep(time.Second)
 		if err := p.Cancel(running[0].ID()); err != nil {
 			t.Error(err)
 		}
-		if err := running[0].Wait(t.Context()); !errors.Is(err, link.Canceled) {
+		if _, err := running[0].Wait(t.Context()); !errors.Is(err, link.Canceled) {
 			t.Errorf("canceled while it ran: %v", err)
 		}
 		// The other task begins.
@@ -297,14 +297,14 @@ func TestCancelAndDeadlines(t *testing.T) {
 		before := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		if err := p.Push(ctx, order{}); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := p.Push(ctx, order{}); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("push until a deadline: %v", err)
 		}
 		f, err := p.Enqueue(t.Context(), order{}, pipeline.Deadline(time.Now().Add(3*time.Second)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
+		if _, err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
 			t.Errorf("a task with a deadline: %v, %+v", err, f.Outcome())
 		}
 		if d := time.Since(before); d < 5*time.Second || d > 6*time.Second {
@@ -330,12 +330,12 @@ func TestIDsAreDeduplicated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait(t, []*pipeline.Future{a, b})
-		if err := p.Push(t.Context(), order{ID: "x"}, pipeline.ID("one")); err != nil || a.ID() != b.ID() || done.count("x") != 1 {
+		wait(t, []*pipeline.Future[pipeline.None]{a, b})
+		if _, err := p.Push(t.Context(), order{ID: "x"}, pipeline.ID("one")); err != nil || a.ID() != b.ID() || done.count("x") != 1 {
 			t.Errorf("%v; %s and %s; it ran %d times", err, a.ID(), b.ID(), done.count("x"))
 		}
 		sleep(3 * time.Minute)
-		if err := p.Push(t.Context(), order{ID: "x"}, pipeline.ID("one")); err != nil || done.count("x") != 2 {
+		if _, err := p.Push(t.Context(), order{ID: "x"}, pipeline.ID("one")); err != nil || done.count("x") != 2 {
 			t.Errorf("after the window: %v; it ran %d times", err, done.count("x"))
 		}
 	})
@@ -360,7 +360,7 @@ func TestAFullQueueHoldsPushesBack(t *testing.T) {
 		var more sync.WaitGroup
 		for range 30 {
 			more.Go(func() {
-				if err := p.Push(t.Context(), order{}); err != nil {
+				if _, err := p.Push(t.Context(), order{}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -378,17 +378,17 @@ func TestBatches(t *testing.T) {
 		node := mesh.Node(link.Config{Service: "mailer"})
 		var mu sync.Mutex
 		var sizes []int
-		pipeline.PullBatch(node, receipts, func(_ context.Context, batch []*pipeline.Item[order]) error {
+		pipeline.PullBatch(node, receipts, func(_ context.Context, batch []*pipeline.Item[order, pipeline.None]) error {
 			mu.Lock()
 			defer mu.Unlock()
 			sizes = append(sizes, len(batch))
 			for _, item := range batch {
 				if item.Value.Cents == 13 && item.Task.Attempt == 1 {
-					item.Fail(errors.New("unlucky"))
+					item.Nack(errors.New("unlucky"))
 				}
 			}
 			return nil
-		}, pipeline.Batch(10, 100*time.Millisecond), pipeline.Slots(1))
+		}, pipeline.Batch(10, 100*time.Millisecond), pipeline.Concurrency(1))
 		mesh.Start(node)
 		p := producer(t, mesh.Node(link.Config{}))
 		all := enqueue(t, p, 25)
@@ -408,7 +408,7 @@ func TestTheContextOfABatchIsOfAllItsTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
-		pipeline.PullBatch(node, receipts, func(ctx context.Context, batch []*pipeline.Item[order]) error {
+		pipeline.PullBatch(node, receipts, func(ctx context.Context, batch []*pipeline.Item[order, pipeline.None]) error {
 			if task := pipeline.TaskOf(ctx); task != nil {
 				t.Errorf("the context of a batch of %d is that of task %s", len(batch), task.ID())
 			}
@@ -443,8 +443,8 @@ func TestStagesInSeries(t *testing.T) {
 				t.Errorf("the key is %q", pipeline.TaskOf(ctx).Key)
 			}
 			return nil
-		}, pipeline.Slots(2))
-		parse := pipeline.NewStage[string]("parser", "lines")
+		}, pipeline.Concurrency(2))
+		parse := pipeline.NewStage[string, pipeline.None]("parser", "lines")
 		middle := mesh.Node(link.Config{Service: "parser"})
 		out := producer(t, middle, pipeline.Capacity(5, 0))
 		pipeline.Through(middle, parse, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil })
@@ -454,7 +454,7 @@ func TestStagesInSeries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for i := range 100 {
 			f, err := in.Enqueue(t.Context(), fmt.Sprint(i), pipeline.Key(fmt.Sprint("k", i)))
 			if err != nil {

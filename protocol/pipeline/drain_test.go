@@ -17,7 +17,7 @@ import (
 
 // shop runs a node that queues 40 tasks and is then told to stop, as by SIGTERM. It returns
 // the tasks and the error of Run.
-func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Future, error) {
+func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Future[pipeline.None], error) {
 	t.Helper()
 	cfg.Service = "shop"
 	node := mesh.Node(cfg)
@@ -25,7 +25,7 @@ func shop(t *testing.T, mesh *linktest.Mesh, cfg link.Config) ([]*pipeline.Futur
 	ran := make(chan error, 1)
 	go func() { ran <- node.Run(ctx) }()
 	<-node.Ready()
-	var all []*pipeline.Future
+	var all []*pipeline.Future[pipeline.None]
 	for i := range 40 {
 		f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
 		if err != nil {
@@ -44,7 +44,7 @@ func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var done tally
-		worker(t, mesh, func(_ context.Context, o order) error { sleep(100 * time.Millisecond); done.add(o.ID); return nil }, pipeline.Slots(4))
+		worker(t, mesh, func(_ context.Context, o order) error { sleep(100 * time.Millisecond); done.add(o.ID); return nil }, pipeline.Concurrency(4))
 		all, err := shop(t, mesh, link.Config{})
 		if err != nil {
 			t.Errorf("Run returned %v", err)
@@ -62,7 +62,7 @@ func TestANodeThatDrainsHasItsTasksDone(t *testing.T) {
 func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Slots(4))
+		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Concurrency(4))
 		var log logtest.Log
 		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: log.Logger()})
 		returned := 0
@@ -161,9 +161,9 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		var log logtest.Log
 		node := mesh.Node(link.Config{Service: "mailer", Logger: log.Logger()})
-		copies := pipeline.NewStage[order]("mailer", "copies")
+		copies := pipeline.NewStage[order, pipeline.None]("mailer", "copies")
 		var done, copied, theirs tally
-		pipeline.Pull(node, receipts, func(ctx context.Context, o order) error {
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(ctx context.Context, o order) error {
 			sleep(100 * time.Millisecond)
 			if o.Cents > 0 {
 				theirs.add(o.ID)
@@ -174,18 +174,18 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 			}
 			_, err := pipeline.Enqueue(ctx, node, copies, o)
 			return err
-		}, pipeline.Slots(2))
-		pipeline.Pull(node, copies, func(_ context.Context, o order) error { sleep(50 * time.Millisecond); copied.add(o.ID); return nil }, pipeline.Slots(1))
+		}), pipeline.Concurrency(2))
+		pipeline.Pull(node, copies, pipeline.NoResult(func(_ context.Context, o order) error { sleep(50 * time.Millisecond); copied.add(o.ID); return nil }), pipeline.Concurrency(1))
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
 		<-node.Ready()
 		// This connects the queue of copies to its worker.
-		if err := pipeline.Push(t.Context(), node, copies, order{ID: "first"}); err != nil {
+		if _, err := pipeline.Push(t.Context(), node, copies, order{ID: "first"}); err != nil {
 			t.Fatal(err)
 		}
 		other := producer(t, mesh.Node(link.Config{}))
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for i := range 40 {
 			f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
 			if err != nil {
@@ -220,7 +220,7 @@ func TestANodeThatIsItsOnlyWorkerHasItsTasksDone(t *testing.T) {
 func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Slots(1))
+		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Concurrency(1))
 		node := mesh.Node(link.Config{Service: "shop"})
 		mesh.Start(node)
 		p := producer(t, node)
@@ -252,23 +252,23 @@ func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		node := mesh.Node(link.Config{Service: "mailer", DrainTimeout: time.Minute})
-		stages := []pipeline.Stage[order]{receipts, pipeline.NewStage[order]("mailer", "copies"), pipeline.NewStage[order]("mailer", "archive")}
+		stages := []pipeline.Stage[order, pipeline.None]{receipts, pipeline.NewStage[order, pipeline.None]("mailer", "copies"), pipeline.NewStage[order, pipeline.None]("mailer", "archive")}
 		done := make([]tally, len(stages))
 		for i, stage := range stages {
-			pipeline.Pull(node, stage, func(ctx context.Context, o order) error {
+			pipeline.Pull(node, stage, pipeline.NoResult(func(ctx context.Context, o order) error {
 				sleep(100 * time.Millisecond)
 				if done[i].add(o.ID); i+1 == len(stages) {
 					return nil
 				}
 				_, err := pipeline.Enqueue(ctx, node, stages[i+1], o)
 				return err
-			}, pipeline.Slots(2))
+			}), pipeline.Concurrency(2))
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
 		<-node.Ready()
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for i := range 10 {
 			f, err := pipeline.Enqueue(t.Context(), node, receipts, order{ID: fmt.Sprint(i)})
 			if err != nil {

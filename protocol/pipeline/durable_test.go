@@ -22,7 +22,7 @@ import (
 // folder returns the path of a folder that no other queue uses.
 func folder(t *testing.T) string { t.Helper(); return filepath.Join(t.TempDir(), "queue") }
 
-func closeQueue(t *testing.T, p *pipeline.Producer[order]) []pipeline.Unfinished {
+func closeQueue(t *testing.T, p *pipeline.Producer[order, pipeline.None]) []pipeline.Unfinished {
 	t.Helper()
 	left, err := p.Close()
 	if err != nil {
@@ -76,7 +76,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 				if s := p.Stats(); s.Depth != 100 || s.DeadLetters != 1 || s.Delayed != 100 {
 					t.Errorf("stats %+v", s)
 				}
-				if d := p.DeadLetters(); len(d) != 1 || d[0].Cause != "no" || len(d[0].History) != 1 {
+				if d := p.DeadLetters(); len(d) != 1 || d[0].Cause != "no" || len(d[0].History) != 1 || d[0].History[0].Outcome != "failed" {
 					t.Errorf("dead letters %+v", d)
 				}
 				twin, err := p.Enqueue(t.Context(), order{ID: "7"}, pipeline.ID("7"), pipeline.Key("k7"))
@@ -84,7 +84,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 					t.Errorf("a twin of a task from before: %v, %v", twin, err)
 				}
 				// The task is retried after an hour.
-				wait(t, []*pipeline.Future{twin})
+				wait(t, []*pipeline.Future[pipeline.None]{twin})
 				if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 					t.Errorf("%d left, %v", len(left), err)
 				}
@@ -132,7 +132,7 @@ func TestAFolderIsOfOneQueue(t *testing.T) {
 		if err := node.Close(); err != nil {
 			t.Fatal(err)
 		}
-		other := pipeline.NewStage[order]("mailer", "other")
+		other := pipeline.NewStage[order, pipeline.None]("mailer", "other")
 		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), other, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) {
 			t.Errorf("another stage: %v", err)
 		}
@@ -181,7 +181,7 @@ func TestAFullDiskRefusesAndTheQueueGoesOn(t *testing.T) {
 		}
 		faults.Set(nil)
 		wait(t, all)
-		if err := p.Push(t.Context(), order{}); err != nil {
+		if _, err := p.Push(t.Context(), order{}); err != nil {
 			t.Errorf("push once there is room: %v", err)
 		}
 		if p.Err() != nil || p.Stats().Depth != 0 {
@@ -229,11 +229,11 @@ func TestAFailedDiskFreezesTheQueue(t *testing.T) {
 				if p.Err() == nil || !errors.Is(p.Err(), link.DataLoss) || !p.Stats().Frozen {
 					t.Errorf("the queue is not frozen: %v", p.Err())
 				}
-				if err := p.Push(t.Context(), order{}); !errors.Is(err, link.DataLoss) {
+				if _, err := p.Push(t.Context(), order{}); !errors.Is(err, link.DataLoss) {
 					t.Errorf("push to a frozen queue: %v", err)
 				}
 				for _, f := range all {
-					if err := f.Wait(t.Context()); !errors.Is(err, link.DataLoss) {
+					if _, err := f.Wait(t.Context()); !errors.Is(err, link.DataLoss) {
 						t.Errorf("a task of a frozen queue: %v", err)
 					}
 				}
@@ -330,7 +330,7 @@ func TestAStageIsDoneWhenTheNextHasItOnDisk(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		lines := pipeline.NewStage[string]("parser", "lines")
+		lines := pipeline.NewStage[string, pipeline.None]("parser", "lines")
 		middle := mesh.Node(link.Config{Service: "parser"})
 		var faults pipeline.Faults
 		out := producer(t, middle, faults.On(dir, pipeline.GroupCommit))
@@ -350,7 +350,7 @@ func TestAStageIsDoneWhenTheNextHasItOnDisk(t *testing.T) {
 			t.Errorf("outcome %+v, and %d tasks in the next stage", f.Outcome(), out.Stats().Depth)
 		}
 		faults.Set(nil)
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 		if out.Stats().Depth != 1 || f.Outcome().Attempts != 1 {
 			t.Errorf("%d tasks in the next stage; %+v", out.Stats().Depth, f.Outcome())
 		}

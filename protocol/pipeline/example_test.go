@@ -19,9 +19,9 @@ import (
 type Letter struct{ To, Text string }
 
 var (
-	Letters = pipeline.NewStage[Letter]("post", "letters")
-	Count   = pipeline.NewStageResult[Letter, int]("post", "count")
-	Drafts  = pipeline.NewStage[string]("post", "drafts")
+	Letters = pipeline.NewStage[Letter, pipeline.None]("post", "letters")
+	Count   = pipeline.NewStage[Letter, int]("post", "count")
+	Drafts  = pipeline.NewStage[string, pipeline.None]("post", "drafts")
 )
 
 // together makes a node of the service post, which pull makes a worker, and calls f with
@@ -67,12 +67,12 @@ func send(_ context.Context, l Letter) error {
 
 func Example() {
 	together(func(node *link.Node) {
-		pipeline.Pull(node, Letters, send)
+		pipeline.Pull(node, Letters, pipeline.NoResult(send))
 	}, func(ctx context.Context, node *link.Node) error {
-		if err := pipeline.Push(ctx, node, Letters, Letter{To: "Ada"}); err != nil {
+		if _, err := pipeline.Push(ctx, node, Letters, Letter{To: "Ada"}); err != nil {
 			return err
 		}
-		err := pipeline.Push(ctx, node, Letters, Letter{})
+		_, err := pipeline.Push(ctx, node, Letters, Letter{})
 		fmt.Println("a dead letter:", errors.Is(err, link.Aborted))
 		return nil
 	})
@@ -81,17 +81,17 @@ func Example() {
 	// a dead letter: true
 }
 
-func ExampleEnqueueResult() {
+func ExampleEnqueue() {
 	together(func(node *link.Node) {
-		pipeline.PullResult(node, Count, func(_ context.Context, l Letter) (int, error) {
+		pipeline.Pull(node, Count, func(_ context.Context, l Letter) (int, error) {
 			return len(strings.Fields(l.Text)), nil
 		})
 	}, func(ctx context.Context, node *link.Node) error {
-		future, err := pipeline.EnqueueResult(ctx, node, Count, Letter{Text: "all is well"}, pipeline.Priority(9))
+		future, err := pipeline.Enqueue(ctx, node, Count, Letter{Text: "all is well"}, pipeline.Priority(9))
 		if err != nil {
 			return err
 		}
-		words, err := future.Result(ctx)
+		words, err := future.Wait(ctx)
 		fmt.Println(words, "words,", future.Outcome().End)
 		return err
 	})
@@ -100,15 +100,15 @@ func ExampleEnqueueResult() {
 
 func ExamplePullBatch() {
 	together(func(node *link.Node) {
-		pipeline.PullBatch(node, Letters, func(_ context.Context, batch []*pipeline.Item[Letter]) error {
+		pipeline.PullBatch(node, Letters, func(_ context.Context, batch []*pipeline.Item[Letter, pipeline.None]) error {
 			for _, item := range batch {
 				if item.Value.To == "" {
-					item.Fail(pipeline.Reject(errors.New("a letter to nobody")))
+					item.Nack(pipeline.Reject(errors.New("a letter to nobody")))
 				}
 			}
 			fmt.Println("a bag of", len(batch))
 			return nil
-		}, pipeline.Slots(1), pipeline.Batch(3, time.Second))
+		}, pipeline.Concurrency(1), pipeline.Batch(3, time.Second))
 	}, func(ctx context.Context, node *link.Node) error {
 		letters, err := pipeline.NewProducer(node, Letters)
 		if err != nil {
@@ -138,9 +138,9 @@ func ExampleThrough() {
 			to, text, _ := strings.Cut(draft, ": ")
 			return Letter{to, text}, nil
 		})
-		pipeline.Pull(node, Letters, send)
+		pipeline.Pull(node, Letters, pipeline.NoResult(send))
 	}, func(ctx context.Context, node *link.Node) error {
-		if err := pipeline.Push(ctx, node, Drafts, "Ada: all is well"); err != nil {
+		if _, err := pipeline.Push(ctx, node, Drafts, "Ada: all is well"); err != nil {
 			return err
 		}
 		// Push returns when the next stage has the letter. Wait for that stage too.
@@ -170,7 +170,7 @@ func ExampleDurable() {
 	defer os.RemoveAll(folder)
 	durable := pipeline.Durable(filepath.Join(folder, "queue"), pipeline.GroupCommit)
 	together(func(node *link.Node) {
-		pipeline.Pull(node, Letters, send)
+		pipeline.Pull(node, Letters, pipeline.NoResult(send))
 	}, func(ctx context.Context, node *link.Node) error {
 		letters, err := pipeline.NewProducer(node, Letters, durable)
 		if err != nil {

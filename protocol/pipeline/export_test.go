@@ -261,11 +261,11 @@ const SpareFences = spareFences
 const LongestTasks = maxTasks
 
 // EnqueueRaw pushes a task with a body of any length.
-func (q *Queue) EnqueueRaw(ctx context.Context, body []byte) (*Future, error) {
+func (q *Queue) EnqueueRaw(ctx context.Context, body []byte) (*Future[None], error) {
 	e := &entry{owner: q}
 	e.Body, e.Owner = body, e
 	e, err := q.add(ctx, e, true)
-	return &Future{e, q}, err
+	return &Future[None]{e, q}, err
 }
 
 // refusing is a stream that fails to send anything, although its context has not ended.

@@ -28,8 +28,8 @@ func TestAKilledWorkerLosesNothing(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		victim := worker(t, mesh, serve, pipeline.Slots(4))
-		worker(t, mesh, serve, pipeline.Slots(4))
+		victim := worker(t, mesh, serve, pipeline.Concurrency(4))
+		worker(t, mesh, serve, pipeline.Concurrency(4))
 		p := producer(t, mesh.Node(link.Config{}))
 		all := enqueue(t, p, 200)
 		sleep(200 * time.Millisecond)
@@ -66,7 +66,7 @@ func TestLeasesSurviveABlip(t *testing.T) {
 			return nil
 		}
 		w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
-		pipeline.Pull(w, receipts, serve, pipeline.Slots(4))
+		pipeline.Pull(w, receipts, pipeline.NoResult(serve), pipeline.Concurrency(4))
 		mesh.Start(w)
 		client := mesh.Node(link.Config{Limits: hasty()})
 		p := producer(t, client)
@@ -115,7 +115,7 @@ func TestAPartitionedWorkerIsGivenUp(t *testing.T) {
 		if d := time.Since(began); d < 5*time.Second || d > 40*time.Second {
 			t.Errorf("the task went to the other worker after %v", d)
 		}
-		if err := f.Wait(t.Context()); err != nil || f.Outcome().Attempts != 2 {
+		if _, err := f.Wait(t.Context()); err != nil || f.Outcome().Attempts != 2 {
 			t.Errorf("%v, %+v", err, f.Outcome())
 		}
 		select {
@@ -152,9 +152,9 @@ func TestHandlersThatHang(t *testing.T) {
 			}
 			return nil
 		}
-		worker(t, mesh, serve, pipeline.MaxRun(time.Minute), pipeline.Slots(3))
+		worker(t, mesh, serve, pipeline.MaxRun(time.Minute), pipeline.Concurrency(3))
 		p := producer(t, mesh.Node(link.Config{}))
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for _, id := range []string{"deaf", "extends", "long"} {
 			f, err := p.Enqueue(t.Context(), order{ID: id})
 			if err != nil {
@@ -186,7 +186,7 @@ func TestSlowWorkersTasksAreRecalled(t *testing.T) {
 				sleep(takes)
 			}
 			return nil
-		}, pipeline.Slots(1))
+		}, pipeline.Concurrency(1))
 		p := producer(t, mesh.Node(link.Config{}))
 		// The worker is fast at first, so it gets a large window.
 		wait(t, enqueue(t, p, 100))
@@ -196,7 +196,7 @@ func TestSlowWorkersTasksAreRecalled(t *testing.T) {
 		slow.Store(true)
 		all := enqueue(t, p, 10)
 		sleep(100 * time.Millisecond)
-		worker(t, mesh, func(context.Context, order) error { sleep(takes); return nil }, pipeline.Slots(1))
+		worker(t, mesh, func(context.Context, order) error { sleep(takes); return nil }, pipeline.Concurrency(1))
 		began := time.Now()
 		wait(t, all[3:])
 		if d := time.Since(began); d > 3*time.Second {
@@ -246,10 +246,10 @@ func TestShares(t *testing.T) {
 						s.busy.Add(-1)
 						s.done.Add(1)
 						return nil
-					}, pipeline.Slots(slots))
+					}, pipeline.Concurrency(slots))
 				}
-				var producers []*pipeline.Producer[order]
-				var all []*pipeline.Future
+				var producers []*pipeline.Producer[order, pipeline.None]
+				var all []*pipeline.Future[pipeline.None]
 				for range c.producers {
 					p := producer(t, mesh.Node(link.Config{}))
 					producers = append(producers, p)
@@ -305,8 +305,8 @@ func TestShares(t *testing.T) {
 func TestManyProducersAndFewSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		worker(t, mesh, func(context.Context, order) error { sleep(time.Millisecond); return nil }, pipeline.Slots(2))
-		var producers []*pipeline.Producer[order]
+		worker(t, mesh, func(context.Context, order) error { sleep(time.Millisecond); return nil }, pipeline.Concurrency(2))
+		var producers []*pipeline.Producer[order, pipeline.None]
 		for range 20 {
 			producers = append(producers, producer(t, mesh.Node(link.Config{})))
 		}
@@ -314,14 +314,14 @@ func TestManyProducersAndFewSlots(t *testing.T) {
 		sleep(time.Second)
 		for i, p := range producers {
 			before := time.Now()
-			if err := p.Push(t.Context(), order{}); err != nil {
+			if _, err := p.Push(t.Context(), order{}); err != nil {
 				t.Error(err)
 			}
 			if d := time.Since(before); d > 30*time.Millisecond {
 				t.Errorf("producer %d waited %v for a worker that has nothing to do", i, d)
 			}
 		}
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for _, p := range producers {
 			all = append(all, enqueue(t, p, 50)...)
 		}
@@ -334,10 +334,10 @@ func TestAWorkerThatDrainsLosesNothing(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		serve := func(context.Context, order) error { sleep(100 * time.Millisecond); return nil }
 		p := producer(t, mesh.Node(link.Config{}))
-		first := worker(t, mesh, serve, pipeline.Slots(4))
+		first := worker(t, mesh, serve, pipeline.Concurrency(4))
 		all := enqueue(t, p, 200)
 		sleep(250 * time.Millisecond)
-		worker(t, mesh, serve, pipeline.Slots(4))
+		worker(t, mesh, serve, pipeline.Concurrency(4))
 		sleep(250 * time.Millisecond)
 		mesh.Stop(first)
 		wait(t, all)
@@ -357,7 +357,7 @@ func TestAProducerThatCloses(t *testing.T) {
 			began <- struct{}{}
 			<-ctx.Done()
 			return ctx.Err()
-		}, pipeline.Slots(2))
+		}, pipeline.Concurrency(2))
 		client := mesh.Node(link.Config{})
 		p := producer(t, client)
 		all := enqueue(t, p, 5)
@@ -383,11 +383,11 @@ func TestAProducerThatCloses(t *testing.T) {
 			t.Errorf("%d may have begun, want the two that did at least", begun)
 		}
 		for _, f := range all {
-			if err := f.Wait(t.Context()); !errors.Is(err, link.Unavailable) || f.Outcome().End != pipeline.EndReturned {
+			if _, err := f.Wait(t.Context()); !errors.Is(err, link.Unavailable) || f.Outcome().End != pipeline.EndReturned {
 				t.Errorf("%v, %+v", err, f.Outcome())
 			}
 		}
-		if err := p.Push(t.Context(), order{}); !errors.Is(err, link.Unavailable) {
+		if _, err := p.Push(t.Context(), order{}); !errors.Is(err, link.Unavailable) {
 			t.Errorf("push to a closed queue: %v", err)
 		}
 	})
@@ -396,18 +396,19 @@ func TestAProducerThatCloses(t *testing.T) {
 func TestWhoMayPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		worker(t, mesh, func(context.Context, order) error { return nil }, pipeline.Authorize(func(peer link.Peer) error {
-			if peer.Service() != "shop" {
-				return errors.New("only the shop may")
+		node := worker(t, mesh, func(context.Context, order) error { return nil })
+		pipeline.Authorize(node, func(a pipeline.Access) error {
+			if a.Verb != pipeline.CanPush || a.Stage != "receipts" || a.Peer.Service() != "shop" {
+				return fmt.Errorf("only the shop may %v receipts, and not %s %v %s", pipeline.CanPush, a.Peer.Service(), a.Verb, a.Stage)
 			}
 			return nil
-		}))
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := pipeline.Push(ctx, mesh.Node(link.Config{Service: "thief"}), receipts, order{}); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := pipeline.Push(ctx, mesh.Node(link.Config{Service: "thief"}), receipts, order{}); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("a push by one that may not: %v", err)
 		}
-		if err := pipeline.Push(t.Context(), mesh.Node(link.Config{Service: "shop"}), receipts, order{}); err != nil {
+		if _, err := pipeline.Push(t.Context(), mesh.Node(link.Config{Service: "shop"}), receipts, order{}); err != nil {
 			t.Errorf("a push by one that may: %v", err)
 		}
 	})
@@ -434,9 +435,9 @@ func TestWhoMayInspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := worker(t, mesh, func(context.Context, order) error { return nil })
-		pipeline.AuthorizeStats(node, func(peer link.Peer) error {
-			if peer.Service() != "operator" {
-				return errors.New("operators only")
+		pipeline.Authorize(node, func(a pipeline.Access) error {
+			if a.Verb != pipeline.CanInspect || a.Stage != "" || a.Peer.Service() != "operator" {
+				return fmt.Errorf("operators only, and not %s %v %q", a.Peer.Service(), a.Verb, a.Stage)
 			}
 			return nil
 		})
@@ -465,7 +466,7 @@ func TestAPoisonTaskKillsOnlySoManyWorkers(t *testing.T) {
 					<-ctx.Done()
 				}
 				return nil
-			}, pipeline.Slots(1))
+			}, pipeline.Concurrency(1))
 			close(ready)
 		}
 		p := producer(t, mesh.Node(link.Config{}))
@@ -508,11 +509,11 @@ func TestTheTopologyChoosesTheWorkers(t *testing.T) {
 				}}
 			}
 			node := mesh.Node(cfg)
-			pipeline.Pull(node, receipts, func(context.Context, order) error {
+			pipeline.Pull(node, receipts, pipeline.NoResult(func(context.Context, order) error {
 				sleep(100 * time.Millisecond)
 				done[i].Add(1)
 				return nil
-			}, pipeline.Slots(4))
+			}), pipeline.Concurrency(4))
 			mesh.Start(node)
 		}
 		sleep(5 * time.Second)
@@ -559,6 +560,6 @@ func TestAFrozenWorkerIsGivenUpFromItsLastWordOn(t *testing.T) {
 		if d := time.Since(lost); d > 5*time.Second+50*time.Millisecond {
 			t.Errorf("it was given up after %v", d)
 		}
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 	})
 }

@@ -38,7 +38,7 @@ func newFenced(t *testing.T, dir string) *fenced {
 }
 
 // open opens the queue on a disk with these faults, and with a clock that is set back.
-func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration) *pipeline.Producer[order] {
+func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration) *pipeline.Producer[order, pipeline.None] {
 	t.Helper()
 	return producer(t, f.mesh.Node(link.Config{}), faults.On(f.dir, pipeline.GroupCommit), pipeline.Attempts(1000), pipeline.SetBack(-back))
 }

@@ -33,7 +33,7 @@ func TestATaskOfAnotherTrustDomainContinuesNoTrace(t *testing.T) { // SEC-398
 				provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.NeverSample())))
 				node := mesh.Node(link.Config{Service: "mailer", Tracer: tracing.New(tracing.Config{TracerProvider: provider})})
 				seen := make(chan context.Context, 1)
-				w := pipeline.Pull(node, receipts, func(ctx context.Context, _ order) error { seen <- ctx; return nil })
+				w := pipeline.Pull(node, receipts, pipeline.NoResult(func(ctx context.Context, _ order) error { seen <- ctx; return nil }))
 				mesh.Start(node)
 				domain := "partner.test"
 				if at.home {

@@ -77,13 +77,13 @@ func (f *filler) work(t *testing.T) *link.Node {
 	return worker(t, f.mesh, func(_ context.Context, o order) error { f.done.add(o.ID[len(f.body):]); return nil })
 }
 
-func (f *filler) open(t *testing.T) *pipeline.Producer[order] {
+func (f *filler) open(t *testing.T) *pipeline.Producer[order, pipeline.None] {
 	t.Helper()
 	return producer(t, f.mesh.Node(link.Config{}), pipeline.Durable(f.dir, pipeline.EveryTask))
 }
 
 // push pushes one task. It reports whether there was room.
-func (f *filler) push(t *testing.T, p *pipeline.Producer[order]) bool {
+func (f *filler) push(t *testing.T, p *pipeline.Producer[order, pipeline.None]) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -100,7 +100,7 @@ func (f *filler) push(t *testing.T, p *pipeline.Producer[order]) bool {
 }
 
 // fill pushes until there is no room.
-func (f *filler) fill(t *testing.T, p *pipeline.Producer[order]) {
+func (f *filler) fill(t *testing.T, p *pipeline.Producer[order, pipeline.None]) {
 	t.Helper()
 	for n := 0; f.push(t, p); n++ {
 		if n > f.most/len(f.body) {
@@ -110,7 +110,7 @@ func (f *filler) fill(t *testing.T, p *pipeline.Producer[order]) {
 }
 
 // awaitRoom pushes until there is room again.
-func (f *filler) awaitRoom(t *testing.T, p *pipeline.Producer[order]) {
+func (f *filler) awaitRoom(t *testing.T, p *pipeline.Producer[order, pipeline.None]) {
 	t.Helper()
 	for tries := 0; !f.push(t, p); tries++ {
 		if sleep(time.Second); tries > 60 {
@@ -120,7 +120,7 @@ func (f *filler) awaitRoom(t *testing.T, p *pipeline.Producer[order]) {
 }
 
 // empty has a worker do all tasks.
-func (f *filler) empty(t *testing.T, p *pipeline.Producer[order]) {
+func (f *filler) empty(t *testing.T, p *pipeline.Producer[order, pipeline.None]) {
 	t.Helper()
 	node := f.work(t)
 	for tries := 0; p.Stats().Depth > 0; tries++ {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
@@ -18,11 +17,15 @@ type End uint8
 // The ends of tasks.
 const (
 	// EndOpen means that the task has not ended.
-	EndOpen         = End(queue.Open)
-	EndAcked        = End(queue.Acked)
+	EndOpen = End(queue.Open)
+	// EndAcked means that a worker has done the task.
+	EndAcked = End(queue.Acked)
+	// EndDeadLettered means that the task has failed for good; see [Queue.DeadLetters].
 	EndDeadLettered = End(queue.DeadLettered)
-	EndExpired      = End(queue.Expired)
-	EndCanceled     = End(queue.Canceled)
+	// EndExpired means that the time of [TTL] or [Deadline] was over.
+	EndExpired = End(queue.Expired)
+	// EndCanceled means that the task was canceled, or that its push gave up waiting for it.
+	EndCanceled = End(queue.Canceled)
 	// EndReturned means that the queue was closed before the task was done.
 	EndReturned = End(queue.Returned)
 	// Kept is the end of a task of a durable queue that was closed: the task is on disk and
@@ -57,11 +60,12 @@ func mayRun(err error) error { return fmt.Errorf("%w: %w", ErrMayRun, err) }
 type Outcome struct {
 	End End
 	// Worker is the instance that acked the task.
-	Worker   string
+	Worker string
+	// Attempts counts the attempts that failed, and the one that succeeded.
 	Attempts int
 	// Cause says why the last attempt failed, if any did.
 	Cause string
-	// History lists the deliveries that did not succeed, oldest first.
+	// History lists the deliveries that did not succeed, oldest first. It has at most 32.
 	History []Attempt
 }
 
@@ -70,13 +74,17 @@ type Attempt struct {
 	// Worker is the instance that the task was delivered to.
 	Worker       string
 	Began, Ended time.Time
-	Cause        string
+	// Outcome is "failed", "released", "lease ended" or "disconnected".
+	Outcome string
+	// Cause is the text of the handler's error, or says what happened to the worker.
+	Cause string
 	// Counted reports whether the delivery used up an attempt. One that was given back undone did not.
 	Counted bool
 }
 
-// Future is an accepted task, which may not have ended yet.
-type Future struct {
+// Future is an accepted task, which may not have ended yet. R is the type of its result, as in
+// [Stage]. It is safe for concurrent use.
+type Future[R any] struct {
 	entry *entry
 	queue *Queue
 }
@@ -214,9 +222,8 @@ func (e *entry) hangUp(c chan struct{}) bool {
 	return true
 }
 
-// Done returns a channel that is closed when the task has ended.
-func (f *Future) Done() <-chan struct{} {
-	e := f.entry
+// over returns a channel that is closed when the task has ended.
+func (e *entry) over() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.done == nil {
@@ -228,36 +235,51 @@ func (f *Future) Done() <-chan struct{} {
 	return e.done
 }
 
-// ID returns the unique ID of the task, the same as [Task.ID].
-func (f *Future) ID() string { return taskID(f.queue.id, f.entry.Seq) }
+// Done returns a channel that is closed when the task has ended.
+func (f *Future[R]) Done() <-chan struct{} { return f.entry.over() }
 
-// Wait waits until the task or ctx has ended, and returns nil if the task is done. The
+// ID returns the unique ID of the task, the same as [Task.ID].
+func (f *Future[R]) ID() string { return taskID(f.queue.id, f.entry.Seq) }
+
+// Wait waits until the task or ctx has ended, and returns the result if the task is done. The
 // end of ctx does not affect the task.
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired, Canceled
 // for one that was canceled, Unavailable for one that its queue returned or keeps on disk,
 // DataLoss for one that is [Undecided]. If ctx ends, the error has the code of ctx's error
 // and its cause; if the deadline of ctx has passed and no worker is connected, it also says
-// why nobody takes the task. [Future.Outcome] says more.
-func (f *Future) Wait(ctx context.Context) error {
+// why nobody takes the task. If a result cannot be decoded, the error is Internal and the task is
+// done. [Future.Outcome] says more.
+func (f *Future[R]) Wait(ctx context.Context) (R, error) {
+	if err := f.queue.wait(ctx, f.entry); err != nil {
+		var none R
+		return none, err
+	}
+	return resultOf[R](f.queue.node, f.entry)
+}
+
+// wait waits until a task or ctx has ended, and returns nil if the task is done.
+func (q *Queue) wait(ctx context.Context, e *entry) error {
 	select {
-	case <-f.Done():
-		return f.entry.err()
+	case <-e.over():
+		return e.err()
 	case <-ctx.Done():
-		return link.Errorf(link.CodeOf(ctx.Err()), "waiting for task %s: %w", f.ID(), f.queue.orUnserved(ctx))
+		return link.Errorf(link.CodeOf(ctx.Err()), "waiting for task %s: %w", taskID(q.id, e.Seq), q.orUnserved(ctx))
 	}
 }
 
-// Outcome returns how the task ended. End is Open if it has not ended.
-func (f *Future) Outcome() Outcome {
-	f.entry.mu.Lock()
-	ended, failure, kept := f.entry.ended, f.entry.failure, f.entry.kept
-	f.entry.mu.Unlock()
+// Outcome returns how the task ended. Its End is [EndOpen] if the task has not ended.
+func (f *Future[R]) Outcome() Outcome { return f.entry.outcome() }
+
+func (e *entry) outcome() Outcome {
+	e.mu.Lock()
+	ended, failure, kept := e.ended, e.failure, e.kept
+	e.mu.Unlock()
 	switch {
 	case !ended:
 		return Outcome{}
 	case failure == nil:
-		return outcome(&f.entry.Task)
+		return outcome(&e.Task)
 	case kept:
 		return Outcome{End: Kept, Cause: failure.Error()}
 	default:
@@ -267,7 +289,7 @@ func (f *Future) Outcome() Outcome {
 
 // Cancel ends the task unless it is done first. A task that has not begun does not begin;
 // if its handler runs, the context of the handler is canceled.
-func (f *Future) Cancel() { f.queue.cancel(f.entry.Seq) }
+func (f *Future[R]) Cancel() { f.queue.cancel(f.entry.Seq) }
 
 func outcome(t *queue.Task) Outcome {
 	return Outcome{End: End(t.End), Worker: t.Worker, Attempts: t.Attempts, Cause: t.Cause, History: history(t.History)}
@@ -276,7 +298,7 @@ func outcome(t *queue.Task) Outcome {
 func history(from []queue.Attempt) []Attempt {
 	var out []Attempt
 	for _, a := range from {
-		out = append(out, Attempt{a.Worker, time.Unix(0, a.Began), time.Unix(0, a.Ended), a.Cause, a.Counted})
+		out = append(out, Attempt{a.Worker, time.Unix(0, a.Began), time.Unix(0, a.Ended), a.Outcome(), a.Cause, a.Counted})
 	}
 	return out
 }
@@ -299,27 +321,4 @@ func (e *entry) err() error {
 	case queue.Returned, queue.Open:
 	}
 	return link.Errorf(link.Unavailable, "task %s was returned undone: its queue was closed", id())
-}
-
-// FutureResult is a [Future] of a task with a result.
-type FutureResult[R any] struct {
-	Future
-
-	codec codec.Codec
-}
-
-// Result waits as [Future.Wait] does and returns the task's result.
-func (f *FutureResult[R]) Result(ctx context.Context) (R, error) {
-	var r R
-	if err := f.Wait(ctx); err != nil {
-		return r, err
-	}
-	return r, decodeResult(f.codec, f.entry, &r)
-}
-
-func decodeResult[R any](c codec.Codec, e *entry, r *R) error {
-	if err := c.Decode(e.Result, r); err != nil {
-		return link.Errorf(link.Internal, "decoding the result of task %s into %T: %w", taskID(e.owner.id, e.Seq), *r, err)
-	}
-	return nil
 }

@@ -32,7 +32,7 @@ func hostileTo(t *testing.T, mesh *linktest.Mesh, credit int, act func(ctx conte
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
 	link.HostOf(node).Handle(receipts.Route(), func(ctx context.Context, st *link.Stream) error {
-		if err := welcome(st, credit); err != nil { //nolint:contextcheck // the stream has its own
+		if err := welcome(st, credit); err != nil {
 			return err
 		}
 		return act(ctx, st)
@@ -97,7 +97,7 @@ func TestAWorkerThatGrantsEverythingAndDoesNothing(t *testing.T) {
 		defer cancel()
 		ends := map[pipeline.End]int{}
 		for _, f := range all {
-			if err := f.Wait(ctx); err != nil && !errors.Is(err, link.Aborted) {
+			if _, err := f.Wait(ctx); err != nil && !errors.Is(err, link.Aborted) {
 				t.Fatal(err)
 			}
 			ends[f.Outcome().End]++
@@ -197,7 +197,7 @@ func TestProducersThatLie(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var runs atomic.Int64
-		worker(t, mesh, func(ctx context.Context, _ order) error { runs.Add(1); <-ctx.Done(); return nil }, pipeline.Slots(2))
+		worker(t, mesh, func(ctx context.Context, _ order) error { runs.Add(1); <-ctx.Done(); return nil }, pipeline.Concurrency(2))
 		client := mesh.Node(link.Config{})
 		open := func(hello any) *link.Stream {
 			st, err := link.HostOf(client).Open(t.Context(), receipts.Route(), link.StreamCredit(1000, 10<<20))
@@ -334,7 +334,7 @@ func TestAProducerThatSendsAndDoesNotReadIsLeft(t *testing.T) {
 func TestTheWindowIsForTheStreamThatWasOpenedLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		worker(t, mesh, func(context.Context, order) error { return nil }, pipeline.Slots(2000))
+		worker(t, mesh, func(context.Context, order) error { return nil }, pipeline.Concurrency(1024))
 		client := mesh.Node(link.Config{})
 		for i := range 300 {
 			queue := fmt.Sprint("q", i)

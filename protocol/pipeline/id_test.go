@@ -30,11 +30,14 @@ func TestAPushThatGivesUpLeavesTheOthersTheirTask(t *testing.T) {
 		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		first := make(chan error, 1)
-		go func() { first <- p.Push(hasty, order{ID: "a"}, pipeline.ID("a")) }()
+		go func() {
+			_, err := p.Push(hasty, order{ID: "a"}, pipeline.ID("a"))
+			first <- err
+		}()
 		synctest.Wait()
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := p.Push(patient, order{ID: "a"}, pipeline.ID("a")); err != nil {
+		if _, err := p.Push(patient, order{ID: "a"}, pipeline.ID("a")); err != nil {
 			t.Errorf("the push that waits: %v", err)
 		}
 		if err := <-first; !errors.Is(err, link.DeadlineExceeded) {
@@ -46,10 +49,10 @@ func TestAPushThatGivesUpLeavesTheOthersTheirTask(t *testing.T) {
 		f := enqueue(t, p, 1, pipeline.ID("b"))[0]
 		hasty, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.Push(hasty, order{ID: "b"}, pipeline.ID("b")); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := p.Push(hasty, order{ID: "b"}, pipeline.ID("b")); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("the push that gave up: %v", err)
 		}
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 	})
 }
 
@@ -59,10 +62,10 @@ func TestATaskThatWasNeverDoneCanBePushedAgain(t *testing.T) {
 		p := producer(t, mesh.Node(link.Config{}))
 		hasty, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.Push(hasty, order{ID: "a"}, pipeline.ID("a")); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := p.Push(hasty, order{ID: "a"}, pipeline.ID("a")); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("a push without workers: %v", err)
 		}
-		if err := enqueue(t, p, 1, pipeline.ID("b"), pipeline.TTL(time.Second))[0].Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := enqueue(t, p, 1, pipeline.ID("b"), pipeline.TTL(time.Second))[0].Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("a task that expired: %v", err)
 		}
 		var done tally
@@ -78,17 +81,17 @@ func TestATaskThatWasNeverDoneCanBePushedAgain(t *testing.T) {
 			return nil
 		})
 		for _, id := range []string{"a", "b"} {
-			if err := p.Push(t.Context(), order{ID: id}, pipeline.ID(id)); err != nil || done.count(id) != 1 {
+			if _, err := p.Push(t.Context(), order{ID: id}, pipeline.ID(id)); err != nil || done.count(id) != 1 {
 				t.Errorf("the second push of %s: %v, done %d times", id, err, done.count(id))
 			}
 		}
 		// A task whose handler is being canceled is pushed again.
 		hasty, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.Push(hasty, order{ID: "slow"}, pipeline.ID("slow")); !errors.Is(err, link.DeadlineExceeded) {
+		if _, err := p.Push(hasty, order{ID: "slow"}, pipeline.ID("slow")); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("a push to a slow handler: %v", err)
 		}
-		if err := p.Push(t.Context(), order{ID: "slow"}, pipeline.ID("slow")); err != nil || done.count("slow") != 1 {
+		if _, err := p.Push(t.Context(), order{ID: "slow"}, pipeline.ID("slow")); err != nil || done.count("slow") != 1 {
 			t.Errorf("the second push: %v, done %d times", err, done.count("slow"))
 		}
 	})
@@ -108,7 +111,7 @@ func TestARedrivenTaskKeepsItsID(t *testing.T) {
 			return nil
 		})
 		p := producer(t, mesh.Node(link.Config{}))
-		push := func() error { return p.Push(t.Context(), order{ID: "a"}, pipeline.ID("a")) }
+		push := func() error { _, err := p.Push(t.Context(), order{ID: "a"}, pipeline.ID("a")); return err }
 		if err := push(); !errors.Is(err, link.Aborted) {
 			t.Errorf("a task that is rejected: %v", err)
 		}

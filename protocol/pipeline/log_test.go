@@ -35,7 +35,7 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var mine, theirs logtest.Log
 		node := mesh.Node(link.Config{Service: "mailer", Logger: theirs.Logger()})
-		pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(_ context.Context, o order) error {
 			switch o.ID {
 			case "panics":
 				panic("a bug") //nolint:forbidigo // it is what is tested
@@ -43,21 +43,27 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 				return pipeline.Reject(errors.New("no"))
 			}
 			return nil
+		}))
+		closed := pipeline.NewStage[order, pipeline.None]("mailer", "closed")
+		pipeline.Pull(node, closed, pipeline.NoResult(func(context.Context, order) error { return nil }))
+		pipeline.Authorize(node, func(a pipeline.Access) error {
+			if a.Stage == "closed" {
+				return errors.New("not you")
+			}
+			return nil
 		})
-		pipeline.Pull(node, pipeline.NewStage[order]("mailer", "closed"), func(context.Context, order) error { return nil },
-			pipeline.Authorize(func(link.Peer) error { return errors.New("not you") }))
 		mesh.Start(node)
 		client := mesh.Node(link.Config{Logger: mine.Logger()})
 		var faults pipeline.Faults
 		p := producer(t, client, faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1))
 		for _, id := range []string{"panics", "dead"} {
-			if err := p.Push(t.Context(), order{ID: id}); !errors.Is(err, link.Aborted) {
+			if _, err := p.Push(t.Context(), order{ID: id}); !errors.Is(err, link.Aborted) {
 				t.Errorf("%s: %v", id, err)
 			}
 		}
 		says(t, &theirs, 1, "level=ERROR", "panicked", "a bug", "log_test.go")
 		says(t, &mine, 2, "level=WARN", "dead letter", "cause=")
-		if _, err := pipeline.Enqueue(t.Context(), client, pipeline.NewStage[order]("mailer", "closed"), order{}); err != nil {
+		if _, err := pipeline.Enqueue(t.Context(), client, closed, order{}); err != nil {
 			t.Error(err)
 		}
 		sleep(time.Minute)
@@ -71,7 +77,7 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 		}
 		says(t, &mine, 1, "level=WARN", "full", dir)
 		faults.Set(nil)
-		if err := p.Push(t.Context(), order{}); err != nil {
+		if _, err := p.Push(t.Context(), order{}); err != nil {
 			t.Error(err)
 		}
 		says(t, &mine, 1, "room again", dir)
@@ -89,7 +95,7 @@ func TestAPanicOfOnDeadLetterIsLogged(t *testing.T) {
 			panic("a bug") //nolint:forbidigo // it is what is tested
 		}))
 		for range 2 {
-			if err := p.Push(t.Context(), order{}); !errors.Is(err, link.Aborted) {
+			if _, err := p.Push(t.Context(), order{}); !errors.Is(err, link.Aborted) {
 				t.Error(err)
 			}
 		}

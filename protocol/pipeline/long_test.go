@@ -29,7 +29,7 @@ func TestTimesOfCenturies(t *testing.T) {
 			"TTL":      pipeline.TTL(centuries),
 			"deadline": pipeline.Deadline(time.Now().AddDate(1000, 0, 0)),
 		} {
-			if err := p.Push(t.Context(), order{ID: name}, opt); err != nil || done.count(name) != 1 {
+			if _, err := p.Push(t.Context(), order{ID: name}, opt); err != nil || done.count(name) != 1 {
 				t.Errorf("%s: %v, done %d times", name, err, done.count(name))
 			}
 		}
@@ -54,7 +54,7 @@ func TestTimesOfCenturies(t *testing.T) {
 		}, pipeline.MaxRun(time.Minute))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 		defer cancel()
-		if err := producer(t, mesh.Node(link.Config{})).Push(ctx, order{}); err != nil {
+		if _, err := producer(t, mesh.Node(link.Config{})).Push(ctx, order{}); err != nil {
 			t.Errorf("a handler that has extended its time by centuries: %v", err)
 		}
 	})

@@ -11,8 +11,7 @@ import (
 
 // pullSettings collects the options of a worker.
 type pullSettings struct {
-	pool  pool.Options
-	allow func(link.Peer) error
+	pool pool.Options
 	// The zero clock stands for that of the system.
 	clock clock
 }
@@ -24,27 +23,25 @@ type pullOption func(s *pullSettings)
 
 func (f pullOption) applyPull(s *pullSettings) { f(s) }
 
-// Slots sets how many handlers run at once; 0 means 16. Handlers that wait for other
-// services need more; handlers that compute need no more than there are processors.
-func Slots(n int) PullOption { return pullOption(func(s *pullSettings) { s.pool.Slots = max(n, 0) }) }
+// Concurrency sets how many handlers may run at a time, at most 1024; 0 means 16. Handlers
+// that wait for other services need more; handlers that compute need no more than there are
+// processors.
+func Concurrency(n int) PullOption { return pullOption(func(s *pullSettings) { s.pool.Slots = n }) }
+
+// maxConcurrency bounds Concurrency.
+const maxConcurrency = 1024
 
 // MaxRun sets how long a handler may run; 0 means 15 minutes. After that its context
-// ends and the attempt has failed. The slot stays taken until the handler returns, and so
-// does the key of its task, if it has one. [Extend] gives a handler more time.
+// ends and the attempt has failed. Until the handler returns, it still counts against
+// [Concurrency], and no other task of its key begins. [Extend] gives a handler more time.
 func MaxRun(d time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.MaxRun = max(d, 0) })
 }
 
-// Batch lets a handler of [PullBatch] take up to k tasks at once. It begins when k
-// tasks wait, or when the first has waited for linger.
+// Batch lets a handler of [PullBatch] take up to k tasks at once; 0 means one. The handler
+// begins when k tasks wait, or when the first has waited for linger.
 func Batch(k int, linger time.Duration) PullOption {
 	return pullOption(func(s *pullSettings) { s.pool.Batch, s.pool.Linger = max(k, 0), max(linger, 0) })
-}
-
-// Authorize lets f decide who may push to the worker: f returns why a peer may not push,
-// or nil if it may. Without this option every peer of the mesh may push.
-func Authorize(f func(peer link.Peer) error) PullOption {
-	return pullOption(func(s *pullSettings) { s.allow = f })
 }
 
 // pushSettings collects the options of a task.
@@ -104,7 +101,8 @@ func Deadline(t time.Time) PushOption {
 	return pushOption(func(s *pushSettings) { s.deadline = t })
 }
 
-// Header adds a header to the task, which may have at most 64.
+// Header adds a header to the task, which may have at most 64, of 16 KiB together.
+// [Task.Header] returns its value.
 func Header(name, value string) PushOption {
 	return pushOption(func(s *pushSettings) { s.headers = append(s.headers, pair{name, value}) })
 }

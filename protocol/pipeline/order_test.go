@@ -93,7 +93,7 @@ func TestTheNextOfAKeyWaitsForAHandlerThatIsDeaf(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := second.Wait(t.Context()); err != nil {
+				if _, err := second.Wait(t.Context()); err != nil {
 					t.Error(err)
 				}
 				if o := first.Outcome(); o.End != c.end {
@@ -113,7 +113,7 @@ func TestADeadlineThatEndsTheLastAttemptIsToldAsExpired(t *testing.T) {
 		worker(t, mesh, func(ctx context.Context, _ order) error { <-ctx.Done(); return ctx.Err() })
 		p := producer(t, mesh.Node(link.Config{}), pipeline.Attempts(1))
 		f := enqueue(t, p, 1, pipeline.Deadline(time.Now().Add(3*time.Second)))[0]
-		if err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
+		if _, err := f.Wait(t.Context()); !errors.Is(err, link.DeadlineExceeded) || f.Outcome().End != pipeline.EndExpired {
 			t.Errorf("%v, %+v", err, f.Outcome())
 		}
 	})
@@ -179,7 +179,7 @@ func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 		if d := time.Since(reopened); d > time.Second {
 			t.Errorf("a task without a key waited %v for those of an earlier run", d)
 		}
@@ -225,16 +225,16 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
 		var runs atomic.Int64
-		pipeline.PullResult(node, totals, func(_ context.Context, o order) (int64, error) { runs.Add(1); return 2 * o.Cents, nil })
+		pipeline.Pull(node, totals, func(_ context.Context, o order) (int64, error) { runs.Add(1); return 2 * o.Cents, nil })
 		mesh.Start(node)
-		open := func() *pipeline.ProducerResult[order, int64] {
-			p, err := pipeline.NewProducerResult(mesh.Node(link.Config{}), totals, pipeline.Durable(dir, pipeline.EveryTask))
+		open := func() *pipeline.Producer[order, int64] {
+			p, err := pipeline.NewProducer(mesh.Node(link.Config{}), totals, pipeline.Durable(dir, pipeline.EveryTask))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return p
 		}
-		push := func(p *pipeline.ProducerResult[order, int64], id string, want int64) {
+		push := func(p *pipeline.Producer[order, int64], id string, want int64) {
 			t.Helper()
 			if got, err := p.Push(t.Context(), order{Cents: 21}, pipeline.ID(id)); err != nil || got != 42 || runs.Load() != want {
 				t.Errorf("got %d, %v; %d runs, want %d", got, err, runs.Load(), want)
@@ -298,7 +298,7 @@ func TestADeadLetterIsToldOnceItIsWritten(t *testing.T) {
 		if told.Load() != 1 || len(p.DeadLetters()) != 1 {
 			t.Errorf("told %d times; dead letters %+v", told.Load(), p.DeadLetters())
 		}
-		if err := p.Push(t.Context(), order{}, pipeline.ID("x")); !errors.Is(err, link.Aborted) {
+		if _, err := p.Push(t.Context(), order{}, pipeline.ID("x")); !errors.Is(err, link.Aborted) {
 			t.Errorf("a push with the ID of a dead letter: %v", err)
 		}
 	})

@@ -82,10 +82,11 @@ func TestANodeIsTheSameProducerToItselfBehindANAT(t *testing.T) {
 			}
 			key := func(peer link.Peer) share.Key { return share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory) }
 			seen := make(chan link.Peer, 100)
-			w := pipeline.Pull(node, receipts, func(context.Context, order) error { return nil }, pipeline.Authorize(func(peer link.Peer) error {
-				seen <- peer
+			pipeline.Authorize(node, func(a pipeline.Access) error {
+				seen <- a.Peer
 				return nil
-			}))
+			})
+			w := pipeline.Pull(node, receipts, pipeline.NoResult(func(context.Context, order) error { return nil }))
 			ctx, stop := context.WithCancel(t.Context())
 			ran := make(chan error, 1)
 			go func() { ran <- node.Run(ctx) }()
@@ -94,7 +95,7 @@ func TestANodeIsTheSameProducerToItselfBehindANAT(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Push(t.Context(), order{}); err != nil {
+			if _, err := p.Push(t.Context(), order{}); err != nil {
 				t.Fatal(err)
 			}
 			far := <-seen

@@ -54,17 +54,18 @@ func TestANodeIsTheSameProducerToItselfByAnyName(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen := make(chan link.Peer, 100)
-			pipeline.Pull(node, receipts, func(context.Context, order) error { return nil }, pipeline.Authorize(func(peer link.Peer) error {
-				seen <- peer
+			pipeline.Authorize(node, func(a pipeline.Access) error {
+				seen <- a.Peer
 				return nil
-			}))
+			})
+			pipeline.Pull(node, receipts, pipeline.NoResult(func(context.Context, order) error { return nil }))
 			key := func(peer link.Peer) share.Key { return share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory) }
 			alone := pipeline.OwnPeer(node)
 			ctx, stop := context.WithCancel(t.Context())
 			ran := make(chan error, 1)
 			go func() { ran <- node.Run(ctx) }()
 			<-node.Ready()
-			if err := pipeline.Push(t.Context(), node, receipts, order{}); err != nil {
+			if _, err := pipeline.Push(t.Context(), node, receipts, order{}); err != nil {
 				t.Fatal(err)
 			}
 			far, near := <-seen, pipeline.OwnPeer(node)

@@ -27,24 +27,22 @@ func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 		node := mesh.Node(link.Config{Service: "mailer", Identity: source, DrainTimeout: time.Minute})
 		var mu sync.Mutex
 		keys := make(map[string][]share.Key)
-		copies := pipeline.NewStage[order]("mailer", "copies")
-		note := func(stage pipeline.Stage[order]) pipeline.PullOption {
-			return pipeline.Authorize(func(peer link.Peer) error {
-				mu.Lock()
-				defer mu.Unlock()
-				keys[stage.String()] = append(keys[stage.String()], share.KeyOf(peer.Identity.String(), peer.Addr, peer.Advisory))
-				return nil
-			})
-		}
-		pipeline.Pull(node, receipts, func(context.Context, order) error { return nil }, note(receipts))
+		copies := pipeline.NewStage[order, pipeline.None]("mailer", "copies")
+		pipeline.Authorize(node, func(a pipeline.Access) error {
+			mu.Lock()
+			defer mu.Unlock()
+			keys[a.Stage] = append(keys[a.Stage], share.KeyOf(a.Peer.Identity.String(), a.Peer.Addr, a.Peer.Advisory))
+			return nil
+		})
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(context.Context, order) error { return nil }))
 		began := make(chan struct{})
-		pipeline.Pull(node, copies, func(ctx context.Context, o order) error {
+		pipeline.Pull(node, copies, pipeline.NoResult(func(ctx context.Context, o order) error {
 			close(began)
 			// The node drains by then, and discovery no longer lists it.
 			sleep(5 * time.Second)
 			_, err := pipeline.Enqueue(ctx, node, receipts, o)
 			return err
-		}, note(copies))
+		}))
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
@@ -59,10 +57,10 @@ func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 		if err := <-ran; err != nil {
 			t.Errorf("Run returned %v", err)
 		}
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 		mu.Lock()
 		defer mu.Unlock()
-		far, near := keys[copies.String()], keys[receipts.String()]
+		far, near := keys[copies.Route().Name], keys[receipts.Route().Name]
 		if len(far) == 0 || len(near) == 0 || far[0] != near[len(near)-1] || far[0].Place == "" {
 			t.Errorf("by the network it is %v, without %v", far, near)
 		}

@@ -44,7 +44,7 @@ func TestAWorkerThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-394
 			return nil
 		})
 		client := mesh.Node(link.Config{})
-		var all []*pipeline.Future
+		var all []*pipeline.Future[pipeline.None]
 		for range queues {
 			p := producer(t, client)
 			all = append(all, enqueue(t, p, 1)...)
@@ -57,7 +57,7 @@ func TestAWorkerThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-394
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		for _, f := range all {
-			if err := f.Wait(ctx); err != nil && !errors.Is(err, link.Aborted) {
+			if _, err := f.Wait(ctx); err != nil && !errors.Is(err, link.Aborted) {
 				t.Fatal(err)
 			}
 		}

@@ -10,13 +10,21 @@
 //
 // # Usage
 //
-//	var Receipts = pipeline.NewStage[Order]("mailer", "receipts")
+//	var Receipts = pipeline.NewStage[Order, pipeline.None]("mailer", "receipts")
 //
-//	pipeline.Pull(node, Receipts, func(ctx context.Context, o Order) error {
+//	pipeline.Pull(node, Receipts, pipeline.NoResult(func(ctx context.Context, o Order) error {
 //		return send(ctx, o) // nil: done
-//	})
+//	}))
 //
-//	err := pipeline.Push(ctx, node, Receipts, order)
+//	_, err := pipeline.Push(ctx, node, Receipts, order)
+//
+// A stage may also have results, which Push returns:
+//
+//	var Totals = pipeline.NewStage[Order, Total]("books", "totals")
+//
+//	pipeline.Pull(node, Totals, func(ctx context.Context, o Order) (Total, error) { ... })
+//
+//	total, err := pipeline.Push(ctx, node, Totals, order)
 //
 // # Guarantees
 //
@@ -42,8 +50,8 @@
 //
 // # Concurrency
 //
-// Everything here is safe for concurrent use. Handlers run on at most [Slots]
-// goroutines per stage.
+// Everything here is safe for concurrent use, except for an [Item], which belongs to its
+// handler. A worker runs at most as many handlers at a time as [Concurrency] says.
 //
 // # Errors
 //
@@ -57,36 +65,25 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// Stage is a stage with the type of its tasks. Stages are comparable values.
-type Stage[T any] struct{ service, name string }
+// Stage is a stage of a service. Its tasks are values of T, and each task that is done has a
+// result, a value of R of at most 4 MiB encoded. R is [None] for a stage without results.
+// Stages are comparable values.
+type Stage[T, R any] struct{ service, name string }
 
-// NewStage declares a stage of a service. An invalid name is reported by the first Pull
-// or Push that uses it.
-func NewStage[T any](service, name string) Stage[T] { return Stage[T]{service, name} }
+// None is the result of a task of a stage without results. It is not encoded.
+type None = struct{}
 
-// Route returns the untyped route of the stage.
-func (s Stage[T]) Route() link.Route { return stageRoute(s.service, s.name) }
-
-// String returns "service/name".
-func (s Stage[T]) String() string { return s.service + "/" + s.name }
-
-// StageResult is a stage whose tasks have a result, of at most 4 MiB encoded.
-type StageResult[T, R any] struct{ service, name string }
-
-// NewStageResult declares a stage of a service, as [NewStage] does.
-func NewStageResult[T, R any](service, name string) StageResult[T, R] {
-	return StageResult[T, R]{service, name}
-}
+// NewStage declares a stage of a service. Workers and producers must declare it with the same
+// types. An invalid name is reported by the first Pull or Push that uses it.
+func NewStage[T, R any](service, name string) Stage[T, R] { return Stage[T, R]{service, name} }
 
 // Route returns the untyped route of the stage.
-func (s StageResult[T, R]) Route() link.Route { return stageRoute(s.service, s.name) }
+func (s Stage[T, R]) Route() link.Route {
+	return link.Route{Service: s.service, Name: s.name, Kind: link.KindStage}
+}
 
 // String returns "service/name".
-func (s StageResult[T, R]) String() string { return s.service + "/" + s.name }
-
-func stageRoute(service, name string) link.Route {
-	return link.Route{Service: service, Name: name, Kind: link.KindStage}
-}
+func (s Stage[T, R]) String() string { return s.service + "/" + s.name }
 
 // MaxTask bounds the size of a task with its key, headers and trace, in bytes.
 const MaxTask = 4 << 20

@@ -21,15 +21,15 @@ type order struct {
 }
 
 var (
-	receipts = pipeline.NewStage[order]("mailer", "receipts")
-	totals   = pipeline.NewStageResult[order, int64]("mailer", "totals")
+	receipts = pipeline.NewStage[order, pipeline.None]("mailer", "receipts")
+	totals   = pipeline.NewStage[order, int64]("mailer", "totals")
 )
 
 // worker starts a node that pulls receipts.
 func worker(t *testing.T, mesh *linktest.Mesh, f func(ctx context.Context, o order) error, opts ...pipeline.PullOption) *link.Node {
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
-	pipeline.Pull(node, receipts, f, opts...)
+	pipeline.Pull(node, receipts, pipeline.NoResult(f), opts...)
 	mesh.Start(node)
 	return node
 }
@@ -64,7 +64,7 @@ func TestPush(t *testing.T) {
 		var pushes sync.WaitGroup
 		for i := range 500 {
 			pushes.Go(func() {
-				if err := pipeline.Push(t.Context(), client, receipts, order{ID: fmt.Sprint(i)}); err != nil {
+				if _, err := pipeline.Push(t.Context(), client, receipts, order{ID: fmt.Sprint(i)}); err != nil {
 					t.Error(err)
 				}
 			})
@@ -82,7 +82,7 @@ func TestResultsAndFutures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer"})
-		pipeline.PullResult(node, totals, func(_ context.Context, o order) (int64, error) {
+		pipeline.Pull(node, totals, func(_ context.Context, o order) (int64, error) {
 			if o.Cents < 0 {
 				return 0, pipeline.Reject(errors.New("negative"))
 			}
@@ -90,21 +90,44 @@ func TestResultsAndFutures(t *testing.T) {
 		})
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
-		if got, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: 21}); got != 42 || err != nil {
+		if got, err := pipeline.Push(t.Context(), client, totals, order{Cents: 21}); got != 42 || err != nil {
 			t.Errorf("got %d, %v", got, err)
 		}
-		f, err := pipeline.EnqueueResult(t.Context(), client, totals, order{Cents: 4})
+		f, err := pipeline.Enqueue(t.Context(), client, totals, order{Cents: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := f.Result(t.Context()); got != 8 || err != nil {
+		if got, err := f.Wait(t.Context()); got != 8 || err != nil {
 			t.Errorf("got %d, %v", got, err)
 		}
 		if o := f.Outcome(); o.End != pipeline.EndAcked || o.Worker != node.Instance() || o.Attempts != 1 {
 			t.Errorf("outcome %+v", o)
 		}
-		if _, err := pipeline.PushResult(t.Context(), client, totals, order{Cents: -1}); !errors.Is(err, link.Aborted) {
+		if _, err := pipeline.Push(t.Context(), client, totals, order{Cents: -1}); !errors.Is(err, link.Aborted) {
 			t.Errorf("a rejected task: %v, want aborted", err)
+		}
+	})
+}
+
+// TestResultsAreForThoseWhoDeclareThem has producers that declare a stage with results, and one without, in the
+// other way than its worker.
+func TestResultsAreForThoseWhoDeclareThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		node := mesh.Node(link.Config{Service: "mailer"})
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(context.Context, order) error { return nil }))
+		pipeline.Pull(node, totals, func(_ context.Context, o order) (int64, error) { return 2 * o.Cents, nil })
+		mesh.Start(node)
+		client := mesh.Node(link.Config{})
+		if _, err := pipeline.Push(t.Context(), client, pipeline.NewStage[order, pipeline.None]("mailer", "totals"), order{Cents: 21}); err != nil {
+			t.Errorf("who wants no result: %v", err)
+		}
+		f, err := pipeline.Enqueue(t.Context(), client, pipeline.NewStage[order, int64]("mailer", "receipts"), order{Cents: 21})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Wait(t.Context()); !errors.Is(err, link.Internal) || f.Outcome().End != pipeline.EndAcked {
+			t.Errorf("who wants a result that the worker does not have: %d, %v, %+v", got, err, f.Outcome())
 		}
 	})
 }
@@ -113,12 +136,13 @@ func TestResultsAndFutures(t *testing.T) {
 func TestAWorkerWithoutAHandlerIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{Service: "post"})
-		stage, results := pipeline.NewStage[int]("post", "letters"), pipeline.NewStageResult[int, int]("post", "count")
+		stage, results := pipeline.NewStage[int, pipeline.None]("post", "letters"), pipeline.NewStage[int, int]("post", "count")
 		for name, pull := range map[string]func(){
-			"Pull":       func() { pipeline.Pull(node, stage, nil) },
-			"PullResult": func() { pipeline.PullResult(node, results, nil) },
-			"PullBatch":  func() { pipeline.PullBatch(node, stage, nil) },
-			"Through":    func() { pipeline.Through[int, int](node, stage, stage, nil) },
+			"Pull without results": func() { pipeline.Pull(node, stage, nil) },
+			"Pull with results":    func() { pipeline.Pull(node, results, nil) },
+			"NoResult":             func() { pipeline.Pull(node, stage, pipeline.NoResult[int](nil)) },
+			"PullBatch":            func() { pipeline.PullBatch(node, stage, nil) },
+			"Through":              func() { pipeline.Through[int, int](node, stage, results, nil) },
 		} {
 			func() {
 				defer func() {

@@ -81,7 +81,7 @@ func runChild(dir string) int {
 				}
 				say("accepted %d", n)
 				go func() {
-					if f.Wait(ctx) == nil {
+					if _, err := f.Wait(ctx); err == nil {
 						say("done %d", n)
 					}
 				}()
@@ -188,7 +188,7 @@ func TestKillNine(t *testing.T) {
 	r := &rounds{
 		ran: map[int][]int{}, keys: map[string][]int{}, busy: map[string]int{}, fences: map[string]uint64{},
 	}
-	pipeline.Pull(node, receipts, r.run)
+	pipeline.Pull(node, receipts, pipeline.NoResult(r.run))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- node.Run(ctx) }()

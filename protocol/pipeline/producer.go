@@ -10,8 +10,12 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
 
-// maxName bounds keys, tenants and IDs, in bytes.
-const maxName = 255
+// maxName bounds keys, tenants and IDs, in bytes. maxHeaderBytes bounds the names and values of
+// all headers of a task.
+const (
+	maxName        = 255
+	maxHeaderBytes = 16 << 10
+)
 
 // encode makes the entry of a task. It reports whether the push is to fail fast.
 func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, bool, error) {
@@ -58,12 +62,8 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 	for _, opt := range opts {
 		opt.applyPush(&set)
 	}
-	if len(t.Key) > maxName || len(t.Tenant) > maxName || len(t.ID) > maxName || len(set.headers) > frame.MaxPairs {
-		return body, false, link.Errorf(link.InvalidArgument, "push to %s: key, tenant and ID have %d, %d and %d bytes, of at most %d each; %d headers, of at most %d",
-			q.route, len(t.Key), len(t.Tenant), len(t.ID), maxName, len(set.headers), frame.MaxPairs)
-	}
-	if t.Priority > queue.MaxPriority {
-		return body, false, link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, t.Priority, queue.MaxPriority)
+	if err := q.check(&set); err != nil {
+		return body, false, err
 	}
 	now := q.clock.now().UnixNano()
 	if set.delay > 0 {
@@ -80,6 +80,29 @@ func (q *Queue) apply(t *queue.Task, opts []PushOption) (body frame.Body, failFa
 		body.Headers = append(body.Headers, frame.Pair{Name: h.name, Value: h.value})
 	}
 	return body, set.failFast, nil
+}
+
+// check returns an error if an option of a task is out of range.
+func (q *Queue) check(s *pushSettings) error {
+	for _, o := range [...]struct{ name, value string }{{"Key", s.task.Key}, {"Tenant", s.task.Tenant}, {"ID", s.task.ID}} {
+		if len(o.value) > maxName {
+			return link.Errorf(link.InvalidArgument, "push to %s: %s has %d bytes, of at most %d", q.route, o.name, len(o.value), maxName)
+		}
+	}
+	if n := len(s.headers); n > frame.MaxPairs {
+		return link.Errorf(link.InvalidArgument, "push to %s: %d headers, of at most %d", q.route, n, frame.MaxPairs)
+	}
+	n := 0
+	for _, h := range s.headers {
+		n += len(h.name) + len(h.value)
+	}
+	if n > maxHeaderBytes {
+		return link.Errorf(link.InvalidArgument, "push to %s: headers of %d bytes, of at most %d", q.route, n, maxHeaderBytes)
+	}
+	if p := s.task.Priority; p > queue.MaxPriority {
+		return link.Errorf(link.InvalidArgument, "push to %s: Priority is %d, want 0 to %d", q.route, p, queue.MaxPriority)
+	}
+	return nil
 }
 
 // farOff is the latest time that a record can hold, in nanoseconds since 1970: it is in
@@ -163,96 +186,84 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 	return nil, err
 }
 
-// Push pushes v to stage s and returns nil when a worker has done the task. It waits for
-// room in the queue and for a worker until ctx ends or, if ctx has no deadline, for
-// link.Config.CallTimeout. If that ends first, the task is canceled, unless a worker
-// completes it anyway or others have pushed it with the same [ID]. Push uses the node's
-// own queue for the stage, in memory; [NewProducer] makes others.
+// Push pushes v to stage s and returns the result when a worker has done the task. If the stage
+// has no results, only the error matters. Push waits for room in the queue and for a worker until
+// ctx ends or, if ctx has no deadline, for link.Config.CallTimeout. If that ends first, the task
+// is canceled, unless a worker completes it anyway or others have pushed it with the same [ID].
+// Push uses the node's own queue for the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an
-// option is out of range; those of [link.Host.Follow].
-func Push[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) error {
+// option is out of range; ResourceExhausted if the task is longer than [MaxTask]; those of
+// [link.Host.Follow].
+func Push[T, R any](ctx context.Context, node *link.Node, s Stage[T, R], v T, opts ...PushOption) (R, error) {
 	q, err := defaultQueue(node, s.Route())
-	if err == nil {
-		_, err = q.push(ctx, &v, opts)
+	if err != nil {
+		var none R
+		return none, err
 	}
-	return err
+	return push[R](ctx, q, &v, opts)
 }
 
-// PushResult is [Push] to a stage with results.
-func PushResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T, R], v T, opts ...PushOption) (R, error) {
-	var r R
-	q, err := defaultQueue(node, s.Route())
+// push pushes a task and returns its result.
+func push[R any](ctx context.Context, q *Queue, v any, opts []PushOption) (R, error) {
+	e, err := q.push(ctx, v, opts)
 	if err != nil {
-		return r, err
+		var none R
+		return none, err
 	}
-	e, err := q.push(ctx, &v, opts)
-	if err != nil {
-		return r, err
-	}
-	return r, decodeResult(link.HostOf(node).Codec(), e, &r)
+	return resultOf[R](q.node, e)
 }
 
 // Enqueue pushes v to stage s and returns when the queue has accepted it. It waits for
-// room until ctx ends. The future tells how the task ends.
+// room until ctx ends. The future tells how the task ends, and has its result.
 //
 // Errors: those of [Push] that occur before a worker has the task.
-func Enqueue[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
+func Enqueue[T, R any](ctx context.Context, node *link.Node, s Stage[T, R], v T, opts ...PushOption) (*Future[R], error) {
 	q, err := defaultQueue(node, s.Route())
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(ctx, &v, true, time.Time{}, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &Future{e, q}, nil
-}
-
-// EnqueueResult is [Enqueue] to a stage with results.
-func EnqueueResult[T, R any](ctx context.Context, node *link.Node, s StageResult[T, R], v T, opts ...PushOption) (*FutureResult[R], error) {
-	q, err := defaultQueue(node, s.Route())
-	if err != nil {
-		return nil, err
-	}
-	e, err := q.enqueue(ctx, &v, true, time.Time{}, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &FutureResult[R]{Future{e, q}, link.HostOf(node).Codec()}, nil
+	return enqueue[R](ctx, q, &v, true, opts)
 }
 
 // TryPush is like [Enqueue] but does not wait for room: it fails with
 // link.ResourceExhausted if the queue is full.
-func TryPush[T any](ctx context.Context, node *link.Node, s Stage[T], v T, opts ...PushOption) (*Future, error) {
+func TryPush[T, R any](ctx context.Context, node *link.Node, s Stage[T, R], v T, opts ...PushOption) (*Future[R], error) {
 	q, err := defaultQueue(node, s.Route())
 	if err != nil {
 		return nil, err
 	}
-	e, err := q.enqueue(ctx, &v, false, time.Time{}, opts)
+	return enqueue[R](ctx, q, &v, false, opts)
+}
+
+// enqueue puts a task in a queue. If wait is set, it waits for room until ctx ends.
+func enqueue[R any](ctx context.Context, q *Queue, v any, wait bool, opts []PushOption) (*Future[R], error) {
+	e, err := q.enqueue(ctx, v, wait, time.Time{}, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &Future{e, q}, nil
+	return &Future[R]{e, q}, nil
 }
 
-// Producer is a queue of tasks for a stage, with settings of its own.
-type Producer[T any] struct {
+// Producer is a queue of tasks for a stage, with settings of its own. T and R are those of
+// the [Stage].
+type Producer[T, R any] struct {
 	*Queue
 }
 
 // NewProducer makes a queue for stage s at node. It lasts until it is drained or
-// closed, or the node closes. Close it before the node to learn what is unfinished.
+// closed, or the node closes. Close it before the node to learn what is unfinished. Nobody
+// receives the results of tasks that a [Durable] queue has from an earlier run.
 //
 // Errors: InvalidArgument for an invalid name; those of [link.Host.Follow]; for a
-// [Durable] queue, FailedPrecondition if the folder cannot be used, is in use, or
+// durable queue, FailedPrecondition if the folder cannot be used, is in use, or
 // belongs to another stage, and DataLoss if its contents are damaged.
-func NewProducer[T any](node *link.Node, s Stage[T], opts ...QueueOption) (*Producer[T], error) {
+func NewProducer[T, R any](node *link.Node, s Stage[T, R], opts ...QueueOption) (*Producer[T, R], error) {
 	q, err := openQueue(node, s.Route(), opts)
 	if err != nil {
 		return nil, err
 	}
-	return &Producer[T]{q}, nil
+	return &Producer[T, R]{q}, nil
 }
 
 func openQueue(node *link.Node, route link.Route, opts []QueueOption) (*Queue, error) {
@@ -267,26 +278,21 @@ func openQueue(node *link.Node, route link.Route, opts []QueueOption) (*Queue, e
 	return q, err
 }
 
-// Push pushes a task and returns when a worker has done it; see the function [Push].
-func (p *Producer[T]) Push(ctx context.Context, v T, opts ...PushOption) error {
-	_, err := p.push(ctx, &v, opts)
-	return err
+// Push pushes a task and returns the result when a worker has done it; see the function [Push].
+func (p *Producer[T, R]) Push(ctx context.Context, v T, opts ...PushOption) (R, error) {
+	return push[R](ctx, p.Queue, &v, opts)
 }
 
 // Enqueue pushes a task and returns when the queue has accepted it, on disk if the queue
 // is durable; see the function [Enqueue].
-func (p *Producer[T]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
-	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &Future{e, p.Queue}, nil
+func (p *Producer[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*Future[R], error) {
+	return enqueue[R](ctx, p.Queue, &v, true, opts)
 }
 
 // EnqueueAll pushes tasks in order and returns when the queue has accepted all of them.
 // It waits for the disk once, not for each task. If there is an error, the futures are
 // those of the accepted tasks.
-func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future, error) {
+func (p *Producer[T, R]) EnqueueAll(ctx context.Context, values []T, opts ...PushOption) ([]*Future[R], error) {
 	entries := make([]*entry, 0, len(values))
 	var failed error
 	ctx, span := p.tracer.StartSend(ctx, p.name)
@@ -302,56 +308,18 @@ func (p *Producer[T]) EnqueueAll(ctx context.Context, values []T, opts ...PushOp
 		}
 		entries = append(entries, e)
 	}
-	out := make([]*Future, 0, len(entries))
+	out := make([]*Future[R], 0, len(entries))
 	for _, e := range entries {
 		if err := p.await(ctx, e); err != nil {
 			failed = err
 			continue
 		}
-		out = append(out, &Future{e, p.Queue})
+		out = append(out, &Future[R]{e, p.Queue})
 	}
 	return out, failed
 }
 
 // TryPush is like Enqueue but does not wait for room.
-func (p *Producer[T]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future, error) {
-	e, err := p.enqueue(ctx, &v, false, time.Time{}, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &Future{e, p.Queue}, nil
-}
-
-// ProducerResult is [Producer] for a stage with results.
-type ProducerResult[T, R any] struct {
-	*Queue
-}
-
-// NewProducerResult makes a queue as [NewProducer] does. Nobody receives the results of
-// tasks that a durable queue has from an earlier run.
-func NewProducerResult[T, R any](node *link.Node, s StageResult[T, R], opts ...QueueOption) (*ProducerResult[T, R], error) {
-	q, err := openQueue(node, s.Route(), opts)
-	if err != nil {
-		return nil, err
-	}
-	return &ProducerResult[T, R]{q}, nil
-}
-
-// Push pushes a task and returns its result.
-func (p *ProducerResult[T, R]) Push(ctx context.Context, v T, opts ...PushOption) (R, error) {
-	var r R
-	e, err := p.push(ctx, &v, opts)
-	if err != nil {
-		return r, err
-	}
-	return r, decodeResult(link.HostOf(p.node).Codec(), e, &r)
-}
-
-// Enqueue pushes a task and returns when the queue has accepted it.
-func (p *ProducerResult[T, R]) Enqueue(ctx context.Context, v T, opts ...PushOption) (*FutureResult[R], error) {
-	e, err := p.enqueue(ctx, &v, true, time.Time{}, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &FutureResult[R]{Future{e, p.Queue}, link.HostOf(p.node).Codec()}, nil
+func (p *Producer[T, R]) TryPush(ctx context.Context, v T, opts ...PushOption) (*Future[R], error) {
+	return enqueue[R](ctx, p.Queue, &v, false, opts)
 }

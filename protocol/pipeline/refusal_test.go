@@ -36,7 +36,7 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(st.Send(f), st.Grant(1000, 1<<20), grant(st, 1)); err != nil { //nolint:contextcheck // the stream has its own
+			if err := errors.Join(st.Send(f), st.Grant(1000, 1<<20), grant(st, 1)); err != nil {
 				return err
 			}
 			if took := time.Since(last); len(hello.Held) > 0 && took > pipeline.DefaultGrace/2 {
@@ -71,7 +71,7 @@ func TestATaskThatIsRefusedWhenAllOfItIsSentHasNotBegun(t *testing.T) { // SEC-3
 		if err != nil {
 			t.Fatal(err)
 		}
-		wait(t, []*pipeline.Future{f})
+		wait(t, []*pipeline.Future[pipeline.None]{f})
 		if n := f.Outcome().Attempts; n != 1 || refused != 11 {
 			t.Errorf("%d attempts and %d refusals, want 1 and 10: %+v", n, refused-1, f.Outcome())
 		}

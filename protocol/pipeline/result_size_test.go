@@ -15,18 +15,18 @@ import (
 
 // TestAResultMayBeAsLongAsATask has workers return results of up to 4 MiB, and one that is too long.
 func TestAResultMayBeAsLongAsATask(t *testing.T) {
-	stage := pipeline.NewStageResult[int, string]("printer", "print")
+	stage := pipeline.NewStage[int, string]("printer", "print")
 	for _, durable := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 			worker := mesh.Node(link.Config{Service: "printer"})
-			pipeline.PullResult(worker, stage, func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
+			pipeline.Pull(worker, stage, func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 			mesh.Start(worker)
 			var opts []pipeline.QueueOption
 			if durable {
 				opts = append(opts, pipeline.Durable(filepath.Join(t.TempDir(), "queue"), pipeline.GroupCommit))
 			}
-			p, err := pipeline.NewProducerResult(mesh.Node(link.Config{}), stage, opts...)
+			p, err := pipeline.NewProducer(mesh.Node(link.Config{}), stage, opts...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		hostileTo(t, mesh, little, readsNothing(window))
 		log := &logtest.Log{}
 		p := producer(t, mesh.Node(link.Config{Logger: log.Logger()}))
-		var first []*pipeline.Future
+		var first []*pipeline.Future[pipeline.None]
 		for range window + backlog {
 			// All of the tasks together need more credit than the worker gives.
 			f, err := p.Enqueue(t.Context(), orderOf(100))
@@ -73,7 +73,7 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		if s := p.Stats(); s.InFlight == 0 || s.Waiting <= backlog {
 			t.Fatalf("%d tasks are with it, %d wait: want all that it gave no credit for", s.InFlight, s.Waiting)
 		}
-		worker(t, mesh, func(context.Context, order) error { sleep(20 * time.Millisecond); return nil }, pipeline.Slots(1))
+		worker(t, mesh, func(context.Context, order) error { sleep(20 * time.Millisecond); return nil }, pipeline.Concurrency(1))
 		for range 2 * queue.DefaultLease / time.Second {
 			enqueue(t, p, max(backlog-p.Stats().Waiting, 0))
 			sleep(time.Second)
@@ -81,7 +81,7 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		if n := log.Count("workers do not take a queue's tasks"); n != 1 || !log.Has("has read nothing") {
 			t.Errorf("it is said %d times, want once with the reason:\n%s", n, log)
 		}
-		left := slices.DeleteFunc(first, func(f *pipeline.Future) bool { return f.Outcome().End == pipeline.EndAcked })
+		left := slices.DeleteFunc(first, func(f *pipeline.Future[pipeline.None]) bool { return f.Outcome().End == pipeline.EndAcked })
 		if len(left) > 0 {
 			t.Errorf("%d of the first %d tasks are not done, and %d tasks are: the first of them is %+v", len(left), window+backlog, p.Stats().Acked, left[0].Outcome())
 		}

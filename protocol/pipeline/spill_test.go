@@ -120,7 +120,7 @@ func TestADiskThatFillsWhileTasksAreSpilled(t *testing.T) {
 }
 
 // enqueueLarge pushes n tasks of about size bytes.
-func enqueueLarge(t *testing.T, p *pipeline.Producer[order], n, size int) {
+func enqueueLarge(t *testing.T, p *pipeline.Producer[order, pipeline.None], n, size int) {
 	t.Helper()
 	large := strings.Repeat("x", size)
 	for range n {
@@ -156,7 +156,7 @@ func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var done tally
-		worker(t, mesh, func(_ context.Context, o order) error { sleep(time.Second); done.add(o.ID); return nil }, pipeline.Slots(4))
+		worker(t, mesh, func(_ context.Context, o order) error { sleep(time.Second); done.add(o.ID); return nil }, pipeline.Concurrency(4))
 		client := mesh.Node(link.Config{})
 		p := producer(t, client, pipeline.Spill(dir))
 		all := enqueue(t, p, 12)

@@ -63,7 +63,9 @@ type DiskStats struct {
 type WorkerStats struct {
 	Instance  string `json:"instance"`
 	Connected bool   `json:"connected"`
-	Slots     int    `json:"slots"`
+	// Slots is how many tasks the worker runs at once: its [Concurrency] times the most tasks of
+	// a [Batch].
+	Slots int `json:"slots"`
 	// Window is how many tasks the worker may hold.
 	Window   int `json:"window"`
 	InFlight int `json:"in_flight"`
@@ -76,15 +78,18 @@ type WorkerStats struct {
 type PullerStats struct {
 	Stage string `json:"stage"`
 	// Producers counts the connected queues.
-	Producers int           `json:"producers"`
-	Slots     int           `json:"slots"`
-	Running   int           `json:"running"`
-	Queued    int           `json:"queued"`
-	Service   time.Duration `json:"service"`
-	Done      uint64        `json:"done"`
-	Failed    uint64        `json:"failed"`
-	Released  uint64        `json:"released"`
-	Rejected  uint64        `json:"rejected"`
+	Producers int `json:"producers"`
+	// Concurrency is how many handlers may run at a time.
+	Concurrency int `json:"concurrency"`
+	// Running counts the tasks that handlers run, Queued those that have not begun.
+	Running int `json:"running"`
+	Queued  int `json:"queued"`
+	// Service is a moving average of how long one task takes.
+	Service  time.Duration `json:"service"`
+	Done     uint64        `json:"done"`
+	Failed   uint64        `json:"failed"`
+	Released uint64        `json:"released"`
+	Rejected uint64        `json:"rejected"`
 	// Repeated counts deliveries of tasks that the worker had already.
 	Repeated uint64 `json:"repeated"`
 	// Overrun counts handlers that ran longer than they may.
@@ -102,12 +107,6 @@ type NodeStats struct {
 
 // maxStats bounds the queues in a NodeStats, and its workers.
 const maxStats = 1000
-
-// AuthorizeStats lets f decide who may ask node for its [NodeStats]: f returns why a peer
-// may not, or nil if it may. By default every peer of the mesh may.
-func AuthorizeStats(node *link.Node, f func(peer link.Peer) error) {
-	systemOf(node).inspect.Store(&f)
-}
 
 // Stats returns what the queue holds and has done.
 func (q *Queue) Stats() QueueStats {
@@ -138,7 +137,7 @@ func (w *Worker) Stats() PullerStats {
 	s := w.pool.State()
 	w.mu.Unlock()
 	return PullerStats{
-		Stage: w.route.String(), Producers: s.Producers, Slots: s.Slots, Running: s.Running, Queued: s.Queued, Service: s.Service,
+		Stage: w.route.String(), Producers: s.Producers, Concurrency: s.Slots, Running: s.Running, Queued: s.Queued, Service: s.Service,
 		Done: s.Done, Failed: s.Failed, Released: s.Released, Rejected: s.Rejected, Repeated: s.Repeated, Overrun: s.Overrun,
 	}
 }
@@ -175,8 +174,8 @@ func (s *NodeStats) trim() {
 
 // QueryStats asks an instance of a service for the stats of its queues and workers: any
 // instance, or the one that opts choose. A node answers once it has its first queue or
-// worker. Errors are those of [link.Host.Call], and PermissionDenied if the function of
-// [AuthorizeStats] refuses.
+// worker. Errors are those of [link.Host.Call], and PermissionDenied if the rule of
+// [Authorize] refuses.
 func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
 	var s NodeStats
 	err := link.HostOf(node).Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)

@@ -15,8 +15,9 @@ type system struct {
 	// defaults maps routes to the queues that the functions without a Producer use.
 	defaults sync.Map
 	serving  sync.Once
-	inspect  atomic.Pointer[func(link.Peer) error]
-	sight    sightings
+	// allow is the rule of Authorize; nil means that everybody may do everything.
+	allow atomic.Pointer[func(Access) error]
+	sight sightings
 
 	mu      sync.Mutex // guards the fields below
 	queues  []*Queue
@@ -107,11 +108,8 @@ func (s *system) serve() {
 		link.HostOf(s.node).HandleCall(statsRoute(service), link.CallHandler{
 			New: func() any { return &struct{}{} },
 			Serve: func(ctx context.Context, _ any) (any, error) {
-				if allow := s.inspect.Load(); allow != nil {
-					peer := link.Caller(ctx)
-					if err := (*allow)(peer); err != nil {
-						return nil, link.Errorf(link.PermissionDenied, "%s may not inspect queues: %w", peer.Service(), err)
-					}
+				if err := s.mayInspect(link.Caller(ctx)); err != nil {
+					return nil, err
 				}
 				stats := StatsOf(s.node)
 				return &stats, nil

@@ -10,18 +10,18 @@ import (
 	"github.com/linkmesh/link/internal/wal"
 )
 
-// A Target takes tasks: a [Stage], through the node's own queue for it, or a
-// [Producer].
+// A Target takes tasks of type T: a [Stage], through the node's own queue for it, or a
+// [Producer]. If its tasks have results, nobody receives them.
 type Target[T any] interface {
 	put(ctx context.Context, node *link.Node, v T, opts []PushOption) error
 }
 
-func (s Stage[T]) put(ctx context.Context, node *link.Node, v T, opts []PushOption) error {
+func (s Stage[T, R]) put(ctx context.Context, node *link.Node, v T, opts []PushOption) error {
 	_, err := Enqueue(ctx, node, s, v, opts...)
 	return err
 }
 
-func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOption) error {
+func (p *Producer[T, R]) put(ctx context.Context, _ *link.Node, v T, opts []PushOption) error {
 	_, err := p.Enqueue(ctx, v, opts...)
 	return err
 }
@@ -37,19 +37,19 @@ func (p *Producer[T]) put(ctx context.Context, _ *link.Node, v T, opts []PushOpt
 // producer. If the node is lost before it has reported that the task is done, but out's queue
 // is not, the same result is not pushed twice within two minutes. The errors of f mean the
 // same as those of a handler of [Pull].
-func Through[A, B any](node *link.Node, in Stage[A], out Target[B], f func(ctx context.Context, task A) (B, error), opts ...PullOption) *Worker {
+func Through[A, B any](node *link.Node, in Stage[A, None], out Target[B], f func(ctx context.Context, task A) (B, error), opts ...PullOption) *Worker {
 	if f == nil {
 		// Pull panics because there is no handler.
-		return Pull[A](node, in, nil, opts...)
+		return Pull(node, in, nil, opts...)
 	}
-	return Pull(node, in, func(ctx context.Context, a A) error {
+	return Pull(node, in, NoResult(func(ctx context.Context, a A) error {
 		b, err := f(ctx, a)
 		if err != nil {
 			return err
 		}
 		Extend(ctx, math.MaxInt64)
 		return pass(ctx, node, out, b)
-	}, opts...)
+	}), opts...)
 }
 
 // roomEvery is how often a push to a full disk is retried.

@@ -16,23 +16,23 @@ import (
 	"github.com/linkmesh/link/security"
 )
 
-var lines = pipeline.NewStage[string]("parser", "lines")
+var lines = pipeline.NewStage[string, pipeline.None]("parser", "lines")
 
 // parse makes a node a worker between lines and out, and starts it.
 func parse(mesh *linktest.Mesh, node *link.Node, out pipeline.Target[order]) {
 	pipeline.Through(node, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil },
-		pipeline.MaxRun(10*time.Second), pipeline.Slots(2))
+		pipeline.MaxRun(10*time.Second), pipeline.Concurrency(2))
 	mesh.Start(node)
 }
 
 // enqueueLines puts n tasks in the first stage.
-func enqueueLines(t *testing.T, mesh *linktest.Mesh, n int) []*pipeline.Future {
+func enqueueLines(t *testing.T, mesh *linktest.Mesh, n int) []*pipeline.Future[pipeline.None] {
 	t.Helper()
 	in, err := pipeline.NewProducer(mesh.Node(link.Config{}), lines)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []*pipeline.Future
+	var all []*pipeline.Future[pipeline.None]
 	for i := range n {
 		f, err := in.Enqueue(t.Context(), fmt.Sprint(i))
 		if err != nil {

@@ -23,14 +23,14 @@ func TestTheTraceGoesWithTheTask(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "mailer", Tracer: tracer})
 		seen := make(chan trace.SpanContext, 1)
-		pipeline.Pull(node, receipts, func(ctx context.Context, _ order) error {
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(ctx context.Context, _ order) error {
 			seen <- trace.SpanContextFromContext(ctx)
 			return nil
-		})
+		}))
 		mesh.Start(node)
 		client := mesh.Node(link.Config{Tracer: tracer})
 		ctx, root := provider.Tracer("test").Start(t.Context(), "root")
-		if err := pipeline.Push(ctx, client, receipts, order{}); err != nil {
+		if _, err := pipeline.Push(ctx, client, receipts, order{}); err != nil {
 			t.Fatal(err)
 		}
 		root.End()

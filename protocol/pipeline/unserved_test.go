@@ -19,11 +19,11 @@ import (
 // deadline with an error that says what is wrong, and that the log says so before.
 func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
-		stage pipeline.Stage[order]
+		stage pipeline.Stage[order, pipeline.None]
 		says  []string
 	}{
-		"a mistyped service": {pipeline.NewStage[order]("mailr", "receipts"), []string{"nobody serves stage receipts of service mailr", `the nearest name there is "mailer"`}},
-		"a mistyped stage":   {pipeline.NewStage[order]("mailer", "reciepts"), []string{"nobody serves stage reciepts of service mailer", `the nearest name there is "receipts"`}},
+		"a mistyped service": {pipeline.NewStage[order, pipeline.None]("mailr", "receipts"), []string{"nobody serves stage receipts of service mailr", `the nearest name there is "mailer"`}},
+		"a mistyped stage":   {pipeline.NewStage[order, pipeline.None]("mailer", "reciepts"), []string{"nobody serves stage reciepts of service mailer", `the nearest name there is "receipts"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,10 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 				client := mesh.Node(link.Config{Logger: log.Logger(), CallTimeout: 12 * time.Second})
 				began := time.Now()
 				ended := make(chan error, 1)
-				go func() { ended <- pipeline.Push(context.WithoutCancel(t.Context()), client, c.stage, order{}) }()
+				go func() {
+					_, err := pipeline.Push(context.WithoutCancel(t.Context()), client, c.stage, order{})
+					ended <- err
+				}()
 				sleep(6 * time.Second)
 				if n := strings.Count(log.String(), "tasks wait, and no worker is connected"); n != 1 || !strings.Contains(log.String(), strings.ReplaceAll(c.says[1], `"`, `\"`)) {
 					t.Errorf("said %d times, want once with %s:\n%s", n, c.says[1], log)
@@ -69,7 +72,8 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, errFull := full.Enqueue(short, order{})
-				for what, err := range map[string]error{"a future": f.Wait(short), "a full queue": errFull} {
+				_, errFuture := f.Wait(short)
+				for what, err := range map[string]error{"a future": errFuture, "a full queue": errFull} {
 					if !errors.Is(err, link.DeadlineExceeded) || !strings.Contains(err.Error(), c.says[0]) || !strings.Contains(err.Error(), c.says[1]) {
 						t.Errorf("%s: %v\ndoes not say %q", what, err, c.says)
 					}
@@ -98,13 +102,13 @@ func TestAPushToAFullQueueEndsByTheDefaultDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Hour)
 		defer cancel()
 		began := time.Now()
-		if err := p.Push(context.WithoutCancel(ctx), order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+		if _, err := p.Push(context.WithoutCancel(ctx), order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		shorter, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		began = time.Now()
-		if err := p.Push(shorter, order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != time.Second {
+		if _, err := p.Push(shorter, order{}); !errors.Is(err, link.DeadlineExceeded) || time.Since(began) != time.Second {
 			t.Errorf("with a deadline of its own: %v after %v", err, time.Since(began))
 		}
 	})
@@ -121,7 +125,7 @@ func TestAServedQueueIsNotSaidToWait(t *testing.T) {
 			case <-ctx.Done():
 			}
 			return nil
-		}, pipeline.Slots(1))
+		}, pipeline.Concurrency(1))
 		log := &logtest.Log{}
 		client := mesh.Node(link.Config{Logger: log.Logger()})
 		for range 3 {
@@ -147,7 +151,7 @@ func TestWorkersWithoutTheStageAreSaidOnce(t *testing.T) {
 		}
 		log := &logtest.Log{}
 		client := mesh.Node(link.Config{Logger: log.Logger()})
-		if err := pipeline.Push(t.Context(), client, receipts, order{}); err != nil {
+		if _, err := pipeline.Push(t.Context(), client, receipts, order{}); err != nil {
 			t.Fatal(err)
 		}
 		sleep(4 * time.Second)

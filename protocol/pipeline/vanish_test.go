@@ -22,7 +22,7 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 				began := make(chan struct{}, 10)
 				hang := func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() }
 				w := mesh.Node(link.Config{Service: "mailer", Limits: hasty()})
-				pipeline.Pull(w, receipts, hang)
+				pipeline.Pull(w, receipts, pipeline.NoResult(hang))
 				mesh.Start(w)
 				client := mesh.Node(link.Config{Limits: hasty()})
 				p := producer(t, client)
@@ -45,7 +45,7 @@ func TestAWorkerThatIsFoundNoMoreIsNotAwaited(t *testing.T) {
 					t.Errorf("it was awaited for %v", time.Duration(awaited)*10*time.Millisecond)
 				}
 				worker(t, mesh, func(context.Context, order) error { return nil })
-				wait(t, []*pipeline.Future{f})
+				wait(t, []*pipeline.Future[pipeline.None]{f})
 				if n := f.Outcome().Attempts; n != 2 {
 					t.Errorf("%d attempts, want 2: it had begun", n)
 				}
@@ -74,8 +74,8 @@ func TestAWorkerWhoseProcessIsGoneIsNotAwaited(t *testing.T) {
 		if d := time.Since(killed); d > time.Second {
 			t.Errorf("it was given up after %v", d)
 		}
-		wait(t, []*pipeline.Future{f})
-		if o := f.Outcome(); o.Attempts != 2 || o.History[0].Cause != "the process of the worker is gone" {
+		wait(t, []*pipeline.Future[pipeline.None]{f})
+		if o := f.Outcome(); o.Attempts != 2 || o.History[0].Cause != "the process of the worker is gone" || o.History[0].Outcome != "disconnected" {
 			t.Errorf("%+v", o)
 		}
 	})
@@ -93,11 +93,11 @@ func TestAWorkerAtTheAddressOfAnotherIsServedOnce(t *testing.T) {
 		mesh.Crash(before)
 		node := mesh.NodeAt(before, link.Config{Service: "mailer"})
 		var done tally
-		pipeline.Pull(node, receipts, func(_ context.Context, o order) error {
+		pipeline.Pull(node, receipts, pipeline.NoResult(func(_ context.Context, o order) error {
 			done.add(o.ID)
 			sleep(10 * time.Second)
 			return nil
-		})
+		}))
 		mesh.Start(node)
 		sleep(5 * time.Second)
 		wait(t, enqueue(t, p, 8))

@@ -30,7 +30,7 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pipeline.Pull(spare, receipts, func(ctx context.Context, _ order) error {
+	pipeline.Pull(spare, receipts, pipeline.NoResult(func(ctx context.Context, _ order) error {
 		runs <- run{pipeline.TaskOf(ctx).Attempt, time.Now()}
 		select {
 		case <-release:
@@ -38,7 +38,7 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}, pipeline.Slots(1))
+	}), pipeline.Concurrency(1))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- spare.Run(ctx) }()
@@ -55,7 +55,7 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	futures := make(map[string]*pipeline.Future)
+	futures := make(map[string]*pipeline.Future[pipeline.None])
 	for _, id := range []string{"a", "b", "c"} {
 		if futures[id], err = p.Enqueue(t.Context(), order{ID: id}); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestTasksOfProcessesThatAreGoneAreDone(t *testing.T) {
 	for what := range slices.Values([]string{ofKilled, ofFrozen}) {
 		again := <-runs
 		attempts = append(attempts, again.attempt)
-		if err := futures[what].Wait(t.Context()); err != nil {
+		if _, err := futures[what].Wait(t.Context()); err != nil {
 			t.Errorf("task %s: %v", what, err)
 		}
 		o := futures[what].Outcome()

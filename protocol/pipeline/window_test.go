@@ -15,17 +15,17 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-var prints = pipeline.NewStageResult[order, string]("mailer", "print")
+var prints = pipeline.NewStage[order, string]("mailer", "print")
 
 // printer starts a worker with two slots, whose results need several parts if the credit is little.
 // A task ends when there is a token in done.
 func printer(t *testing.T, mesh *linktest.Mesh, done chan struct{}) {
 	t.Helper()
 	node := mesh.Node(link.Config{Service: "mailer"})
-	pipeline.PullResult(node, prints, func(context.Context, order) (string, error) {
+	pipeline.Pull(node, prints, func(context.Context, order) (string, error) {
 		<-done
 		return strings.Repeat("x", 3*little/2-100), nil
-	}, pipeline.Slots(2))
+	}, pipeline.Concurrency(2))
 	mesh.Start(node)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -26,7 +25,6 @@ type Worker struct {
 	clock clock
 	slots int
 	run   func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome)
-	allow atomic.Pointer[func(link.Peer) error]
 
 	mu      sync.Mutex // guards the fields below
 	pool    *pool.Pool
@@ -44,39 +42,37 @@ type Worker struct {
 }
 
 // Pull makes the node a worker of stage s, which must be of its own service: f is
-// called for each task. If f returns nil the task is done; [Retry], [Release] and
-// [Reject] say otherwise, and any other error is a failed attempt, tried again later.
+// called for each task, and returns its result. [NoResult] makes f of a function for a
+// stage without results. An error of f is a failed attempt, and the task is tried again
+// later, unless the error is that of [Retry], [Release] or [Reject], or wraps one of them. A
+// result that cannot be encoded, or is longer than 4 MiB, rejects the task. f may keep the
+// value of the task.
+//
 // The context of f ends when the task is canceled, at its deadline, after [MaxRun], or
-// when the producer was lost for 5 s. f may keep the value.
+// when the producer was lost for 5 s.
 //
 // Call Pull before the node runs, so that peers that find the node find its stages. It
 // panics as [link.Host.Handle] does if the stage belongs to another service or has a
-// handler already, or if f is nil.
-func Pull[T any](node *link.Node, s Stage[T], f func(ctx context.Context, task T) error, opts ...PullOption) *Worker {
-	w := newWorker(node, s.Route(), opts)
-	w.run = each(w, func(ctx context.Context, v *T) ([]byte, error) { return nil, f(ctx, *v) })
-	return w.start(f != nil)
-}
-
-// PullResult is [Pull] for a stage with results.
-func PullResult[T, R any](node *link.Node, s StageResult[T, R], f func(ctx context.Context, task T) (R, error), opts ...PullOption) *Worker {
+// handler already, if f is nil, or if [Concurrency] is out of range.
+func Pull[T, R any](node *link.Node, s Stage[T, R], f func(ctx context.Context, task T) (R, error), opts ...PullOption) *Worker {
 	w := newWorker(node, s.Route(), opts)
 	w.run = each(w, func(ctx context.Context, v *T) ([]byte, error) {
 		r, err := f(ctx, *v)
 		if err != nil {
 			return nil, err
 		}
-		b, err := link.HostOf(node).Codec().Append(nil, &r)
-		if err == nil && len(b) > frame.MaxResult {
-			err = link.Errorf(link.ResourceExhausted, "the result has %d bytes, the limit is %d", len(b), frame.MaxResult)
-		}
-		if err != nil {
-			// Doing the task again would not help.
-			return nil, Reject(err)
-		}
-		return b, nil
+		return encodeResult(node, &r)
 	})
 	return w.start(f != nil)
+}
+
+// NoResult makes a function that returns only an error a handler of a stage without results.
+// It returns nil if f is nil.
+func NoResult[T any](f func(ctx context.Context, task T) error) func(ctx context.Context, task T) (None, error) {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context, task T) (None, error) { return None{}, f(ctx, task) }
 }
 
 func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
@@ -84,15 +80,15 @@ func newWorker(node *link.Node, route link.Route, opts []PullOption) *Worker {
 	for _, opt := range opts {
 		opt.applyPull(&s)
 	}
+	if n := s.pool.Slots; n < 0 || n > maxConcurrency {
+		panic(link.Errorf(link.InvalidArgument, "pull from %s: Concurrency is %d, want 0 to %d", route, n, maxConcurrency)) //nolint:forbidigo // a programmer error at set-up
+	}
 	if s.clock.start.IsZero() {
 		s.clock = newClock()
 	}
 	w := &Worker{node: node, route: route, epoch: epoch.New() >> 2, clock: s.clock, wake: notify.NewFlag()}
 	w.pool = pool.New(s.pool)
 	w.slots = max(w.pool.Capacity()/max(s.pool.Batch, 1), 1)
-	if s.allow != nil {
-		w.allow.Store(&s.allow)
-	}
 	return w
 }
 
@@ -114,35 +110,20 @@ func each[T any](w *Worker, f func(ctx context.Context, v *T) ([]byte, error)) f
 	one := func(ctx context.Context, body *frame.Body) (o frame.Outcome) {
 		defer func() {
 			if p := recover(); p != nil {
-				o = outcomeOf(w.panicked(p))
+				o = outcomeOf(nil, w.panicked(p))
 			}
 		}()
 		var v T
 		if err := link.HostOf(w.node).Codec().Decode(body.Payload, &v); err != nil {
-			return outcomeOf(Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", v, err)))
+			return outcomeOf(nil, Reject(link.Errorf(link.Internal, "decoding the task into %T: %w", v, err)))
 		}
-		result, err := f(ctx, &v)
-		o = outcomeOf(err)
-		if err == nil && result != nil {
-			o.Verb, o.Data = frame.Result, result
-		}
-		return o
+		return outcomeOf(f(ctx, &v))
 	}
 	return func(ctxs []*taskContext, bodies []frame.Body, out []frame.Outcome) {
 		for i, ctx := range ctxs {
 			out[i] = one(ctx, &bodies[i])
 		}
 	}
-}
-
-// mayPush returns why a peer may not push, or nil if it may.
-func (w *Worker) mayPush(peer link.Peer) error {
-	if allow := w.allow.Load(); allow != nil {
-		if err := (*allow)(peer); err != nil {
-			return link.Errorf(link.PermissionDenied, "%s may not push to %s: %w", peer.Service(), w.route, err)
-		}
-	}
-	return nil
 }
 
 // serve serves the stream of one producer until either side ends it.

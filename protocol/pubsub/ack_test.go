@@ -1,6 +1,7 @@
 package pubsub_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,7 @@ func TestEveryAckArrives(t *testing.T) {
 			list := take(t, s, 4)
 			for _, m := range list {
 				if m.Value.ID == "1" {
-					m.Nack(0, "once more")
+					m.Nack(pubsub.Retry(0, errors.New("once more")))
 				}
 			}
 			again := take(t, s, 1)[0]
@@ -63,7 +64,7 @@ func TestEveryAckArrives(t *testing.T) {
 			list := take(t, s, 4)
 			for _, m := range list {
 				if m.Value.ID == "3" {
-					m.Release()
+					m.Nack(pubsub.Release("somebody else may"))
 				}
 			}
 			take(t, s, 1)
@@ -76,7 +77,7 @@ func TestEveryAckArrives(t *testing.T) {
 				node, p := publisher(t, mesh, link.Config{})
 				// The messages with even IDs have the higher priority and are sent first.
 				for i := range 4 {
-					publish(t, p, i+1, i+1, pubsub.Priority([]uint8{128, 200}[i%2]))
+					publish(t, p, i+1, i+1, pubsub.Priority([]uint8{4, 7}[i%2]))
 				}
 				ack(t, subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.FromOldest()))
 				sleep(time.Second)
@@ -98,7 +99,7 @@ func TestARangeIsOfWhatWasAcked(t *testing.T) {
 		s := subscribe(t, client, placed, pubsub.AtLeastOnce)
 		publish(t, p, 1, 4)
 		list := take(t, s, 4)
-		list[1].Nack(0, "no")
+		list[1].Nack(pubsub.Retry(0, errors.New("no")))
 		// The nack reaches the publisher.
 		sleep(time.Second)
 		apart(mesh, node, client, 10*time.Second)

@@ -2,11 +2,9 @@ package pubsub
 
 import (
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
-
-// bookmarks maps the IDs of publishers to how far a subscription had come at each.
-type bookmarks map[string]journal.Position
 
 // bookmark is the encoded form of bookmarks.
 type bookmark struct {
@@ -22,20 +20,10 @@ const bookmarkVersion = 1
 // then. It is meant for subscriptions that are not members of a group.
 func (s *Subscription[T]) Bookmark() []byte {
 	mark := bookmark{bookmarkVersion, map[string][]byte{}}
-	s.mu.Lock()
-	for id, p := range s.marks {
+	for id, p := range s.box.Marks() {
 		mark.Positions[id] = p.Append(nil)
 	}
-	for id, p := range s.past {
-		mark.Positions[id] = p.position.Append(nil)
-	}
-	for m := range s.members.All() {
-		if p, ok := m.position(); ok {
-			mark.Positions[m.ID] = p.Append(nil)
-		}
-	}
-	s.mu.Unlock()
-	b, err := control.Append(nil, mark)
+	b, err := frame.Marshal(mark)
 	if err != nil {
 		return nil // cannot happen: a map of bytes can be encoded
 	}
@@ -49,11 +37,11 @@ func (s *Subscription[T]) Bookmark() []byte {
 func Resume(mark []byte) SubscribeOption {
 	return subscribeOption(func(s *settings) {
 		var b bookmark
-		err := control.Decode(mark, &b)
+		err := frame.Unmarshal(mark, &b)
 		if err == nil && b.Version != bookmarkVersion {
 			err = link.Errorf(link.InvalidArgument, "version %d, this is %d", b.Version, bookmarkVersion)
 		}
-		s.marks = bookmarks{}
+		s.marks = make(map[string]journal.Position)
 		for id, raw := range b.Positions {
 			p, rest, bad := journal.ParsePosition(raw)
 			if bad != nil || len(rest) > 0 {
@@ -65,28 +53,4 @@ func Resume(mark []byte) SubscribeOption {
 			s.err = link.Errorf(link.InvalidArgument, "subscribe: the bookmark is malformed: %w", err)
 		}
 	})
-}
-
-// apply lets a new member go on at its bookmark.
-func (b bookmarks) apply(m *member) {
-	if b == nil {
-		return
-	}
-	p, ok := b[m.ID]
-	if !ok {
-		if m.want.Start == startNew {
-			m.want.Start = startAll
-		}
-		return
-	}
-	m.goOn(p)
-}
-
-// position returns how far the subscription has come at the publisher, and whether that is
-// known.
-func (m *member) position() (journal.Position, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := m.positionLocked()
-	return p, p.Epoch != 0
 }

@@ -35,11 +35,12 @@ func TestWhatFailsTooOftenIsADeadLetter(t *testing.T) {
 		if m.Value.ID != "2" || m.Topic != "placed" || m.Key != "k" || m.Header("h") != "v" || d == nil {
 			t.Fatalf("got %+v, %+v", m, d)
 		}
-		if d.Seq != 2 || d.Reason != "too many deliveries" || d.Group != "billing" || len(d.History) != 5 || !d.Published.Equal(sent) {
+		if d.Seq != 2 || d.Reason != "too many deliveries" || d.Group != "billing" || len(d.History) != 5 || !d.Published.Equal(sent) ||
+			d.Attempts != 5 || d.Cause != "poison" || !d.Time.Equal(m.Time) || d.Time.Before(d.History[4].Ended) {
 			t.Errorf("got %+v", d)
 		}
 		for i, a := range d.History {
-			if a.Outcome != "nacked" || a.Cause != "poison" || a.Ended.Before(a.Sent) || i > 0 && a.Sent.Before(d.History[i-1].Ended) {
+			if a.Outcome != "nacked" || a.Cause != "poison" || a.Ended.Before(a.Began) || i > 0 && a.Began.Before(d.History[i-1].Ended) {
 				t.Errorf("attempt %d is %+v", i, a)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/receive"
 )
 
 type blob struct{ Payload []byte }
@@ -39,12 +40,10 @@ func frameOf(tb testing.TB, n, size int, pairs []journal.Pair) []byte {
 	return body
 }
 
-// received returns a subscription and a frame that it has received.
-func received(body []byte) (*Subscription[blob], *frames) {
-	s := &Subscription[blob]{inbox: &inbox{rules: &rules{}}, codec: codec.CBOR()}
-	m := newMember("feed", "feed-1", &subscribe{Patterns: []string{"t"}, Class: uint8(Reliable)}, false)
-	c := &conn{member: m, reader: journal.NewReader(journal.ReaderLimits{})}
-	return s, &frames{conn: c, body: body}
+// received returns a subscription, and the inbox that it reads.
+func received() (*Subscription[blob], *receive.Loose) {
+	box := receive.NewLoose("t")
+	return &Subscription[blob]{box: box.Inbox, codec: codec.CBOR()}, box
 }
 
 // TestADeliveryAllocatesItsPayload checks that a delivery makes one allocation, in the codec,
@@ -52,19 +51,17 @@ func received(body []byte) (*Subscription[blob], *frames) {
 func TestADeliveryAllocatesItsPayload(t *testing.T) {
 	const n, most = 64, 1.1
 	for _, size := range []int{16, 64, 1 << 10, 32 << 10} {
-		s, f := received(frameOf(t, n, size, nil))
+		s, box := received()
+		body := frameOf(t, n, size, nil)
 		got := 0
 		allocs := testing.AllocsPerRun(100, func() {
-			f.conn.reader.Reset(f.body)
-			// A new tracker takes the same messages again.
-			f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{})
-			s.yield(f, func(m Message[blob]) bool {
+			box.Fill(body, nil)
+			for m := range s.Messages() {
 				if m.Err != nil || m.Gap != nil || len(m.Value.Payload) != size {
 					t.Fatalf("%+v", m)
 				}
 				got++
-				return true
-			})
+			}
 		})
 		if got != 101*n {
 			t.Fatalf("%d bytes: %d messages, want %d", size, got, 101*n)
@@ -81,17 +78,18 @@ func TestADeliveryAllocatesItsPayload(t *testing.T) {
 // its messages have headers, which refer to it, and that messages outlive the reuse.
 func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 	for _, pairs := range [][]journal.Pair{nil, {{Name: "h", Value: "v"}}} {
-		s, f := received(frameOf(t, 3, 16, pairs))
+		s, box := received()
 		reused := 0
-		f.conn.reuse = func(body []byte) {
+		box.Fill(frameOf(t, 3, 16, pairs), func(body []byte) {
 			reused++
 			for i := range body {
 				body[i] = 0xff
 			}
-		}
-		f.conn.reader.Reset(f.body)
+		})
 		var got []Message[blob]
-		s.yield(f, func(m Message[blob]) bool { got = append(got, m); return true })
+		for m := range s.Messages() {
+			got = append(got, m)
+		}
 		if want := 1 - len(pairs); reused != want || len(got) != 3 {
 			t.Errorf("with %d headers the frame of %d messages was used again %d times, want %d", len(pairs), len(got), reused, want)
 		}
@@ -106,16 +104,15 @@ func TestAFrameIsUsedAgainUnlessMessagesReferToIt(t *testing.T) {
 // BenchmarkYield measures the cost of a message of 64 bytes from its frame to the subscriber's loop.
 func BenchmarkYield(b *testing.B) {
 	const n = 512
-	s, f := received(frameOf(b, n, 64, nil))
+	s, box := received()
+	body := frameOf(b, n, 64, nil)
 	b.ReportAllocs()
 	got := 0
 	for b.Loop() {
-		f.conn.reader.Reset(f.body)
-		f.conn.member.tracker = journal.NewTracker(journal.Reliable, journal.Position{})
-		s.yield(f, func(m Message[blob]) bool {
+		box.Fill(body, nil)
+		for m := range s.Messages() {
 			got += len(m.Value.Payload)
-			return true
-		})
+		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(got/64), "ns/message")
 }

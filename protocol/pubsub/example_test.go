@@ -205,6 +205,36 @@ func ExampleSubscribeFunc() {
 	// <nil>
 }
 
+// A handler may say when its message comes again.
+func ExampleRetry() {
+	err := together(func(ctx context.Context, events *pubsub.Publisher[Event], node *link.Node) error {
+		done := make(chan struct{})
+		handle := func(_ context.Context, m pubsub.Message[Event]) error {
+			fmt.Println("attempt", m.Attempt)
+			if m.Attempt == 1 {
+				return pubsub.Retry(10*time.Millisecond, errors.New("the database restarts"))
+			}
+			close(done)
+			return nil
+		}
+		sub, err := pubsub.SubscribeFunc(ctx, node, Events, handle, pubsub.AtLeastOnce)
+		if err != nil {
+			return err
+		}
+		defer sub.Close()
+		if _, err := events.Publish(ctx, Event{"charge the card"}); err != nil {
+			return err
+		}
+		<-done
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// attempt 1
+	// attempt 2
+	// <nil>
+}
+
 // Any service may publish to a shared topic. Subscribers find all services that do.
 func ExampleNewSharedTopic() {
 	logins := pubsub.NewSharedTopic[Event]("audit.logins")

@@ -1,9 +1,14 @@
 package pubsub
 
+import (
+	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
+)
+
 // Bounds and times that comments tell.
 const (
-	MaxBlock         = maxBlock
-	MaxSubscriptions = maxSubscriptions
-	MaxWorkers       = maxWorkers
-	StuckTime        = stuckTime
+	MaxBlock         = serve.MaxBlock
+	MaxSubscriptions = serve.MaxSubscriptions
+	MaxConcurrency   = maxConcurrency
+	StuckTime        = frame.StuckTime
 )

@@ -10,19 +10,22 @@ import (
 	"github.com/linkmesh/link"
 )
 
-// maxWorkers bounds Workers.
-const maxWorkers = 1024
+// maxConcurrency bounds [Concurrency].
+const maxConcurrency = 1024
 
 // workerQueue is how many messages wait for each worker.
 const workerQueue = 16
 
-// Workers lets the handler of [SubscribeFunc] handle n messages at a time, at most
-// 1024. Messages with the same topic and key are handled in order; other messages,
-// and messages without a key, are not. Zero means 1, which handles all messages in order.
-func Workers(n int) SubscribeOption { return subscribeOption(func(s *settings) { s.workers = n }) }
+// Concurrency sets how many calls of the handler of [SubscribeFunc] may run at a time, at
+// most 1024; 0 means 1, which handles all messages in order. With more, messages with the
+// same topic and key are handled in order; other messages, and messages without a key, are
+// not. It has no effect on [Subscribe].
+func Concurrency(n int) SubscribeOption {
+	return subscribeOption(func(s *settings) { s.concurrency = n })
+}
 
 // OnGap makes [SubscribeFunc] call f for missing messages, with the ID of their publisher.
-// If [Workers] is 1, f is called where the messages would have been handled. Without OnGap,
+// If [Concurrency] is 1, f is called where the messages would have been handled. Without OnGap,
 // SubscribeFunc logs gaps. It has no effect on [Subscribe], which yields gaps as messages.
 func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.onGap = f })
@@ -32,10 +35,11 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 // subscription ends; gaps go to [OnGap]. The context of f carries a span that is linked to
 // the publisher's, and ends with the subscription.
 //
-// In the class AtLeastOnce a nil error acks the message, and any other error nacks it with
-// the default backoff, unless f has answered the message itself. The text of the error is
-// kept for dead letters at the publisher. In the other classes an error is logged. A panic
-// of f counts as an error and does not end the subscription.
+// In the class AtLeastOnce a nil error acks the message; [Retry] and [Release] say
+// otherwise, and any other error is a failed attempt, after which the message is delivered
+// again later. What f returns has no effect on a message that f has answered itself. The
+// text of the cause is kept for dead letters at the publisher. In the other classes an
+// error is logged. A panic of f counts as an error and does not end the subscription.
 //
 // All messages of the subscription go to f: do not range over it as well.
 func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
@@ -59,7 +63,7 @@ type handler[T any] struct {
 }
 
 func (h *handler[T]) run() {
-	n := max(h.sub.want.workers, 1)
+	n := max(h.sub.want.concurrency, 1)
 	if n == 1 {
 		for m := range h.sub.Messages() {
 			if !h.gap(m) {
@@ -133,14 +137,14 @@ func (h *handler[T]) gap(m Message[T]) bool {
 
 func (h *handler[T]) handle(m Message[T]) {
 	ctx, span := m.process(h.sub.ctx, link.HostOf(h.sub.node).Tracer())
-	cause, err := h.call(ctx, m)
+	f, err := h.call(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	switch {
 	case err == nil:
 		m.Ack()
 	case m.acked():
-		m.Nack(-1, cause)
-		if m.conn.member.ended() {
+		m.giveBack(f)
+		if m.conn.Member.Ended() {
 			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
 				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 		}
@@ -149,14 +153,14 @@ func (h *handler[T]) handle(m Message[T]) {
 	}
 }
 
-// call runs the handler. Cause is the text of its error; it is taken here because the
-// methods of the error may panic as well.
-func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err error) {
+// call runs the handler. The failure is what its error stands for; the error is read here
+// because its methods may panic as well.
+func (h *handler[T]) call(ctx context.Context, m Message[T]) (f failure, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
-			cause = err.Error()
+			f = failureOf(err)
 		}
 	}()
 	// A message that could not be decoded counts as failed, and in time becomes a dead letter.
@@ -164,7 +168,7 @@ func (h *handler[T]) call(ctx context.Context, m Message[T]) (cause string, err 
 		err = h.f(ctx, m)
 	}
 	if err != nil {
-		cause = err.Error()
+		f = failureOf(err)
 	}
-	return cause, err
+	return f, err
 }

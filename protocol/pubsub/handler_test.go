@@ -85,7 +85,7 @@ func TestLeasesExtendWhileTheHandlerRuns(t *testing.T) {
 	})
 }
 
-func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
+func TestConcurrentHandlersKeepTheOrderOfAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		_, p := publisher(t, mesh, link.Config{})
@@ -116,7 +116,7 @@ func TestWorkersKeepTheOrderOfAKey(t *testing.T) {
 			running--
 			mu.Unlock()
 			return nil
-		}, pubsub.Workers(4))
+		}, pubsub.Concurrency(4))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,8 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	mesh := linktest.NewMesh(t)
 	node := mesh.Node(link.Config{})
 	for name, opts := range map[string][]pubsub.SubscribeOption{
-		"workers":            {pubsub.Workers(pubsub.MaxWorkers + 1)},
+		"concurrency":        {pubsub.Concurrency(pubsub.MaxConcurrency + 1)},
+		"negative handlers":  {pubsub.Concurrency(-1)},
 		"limits":             {pubsub.Buffer(-1, 0, 0)},
 		"a group of Latest":  {pubsub.Group("g"), pubsub.Latest},
 		"any one with acks":  {pubsub.OneOf(), pubsub.AtLeastOnce},
@@ -185,7 +186,7 @@ func TestGapsGoToOnGapAndNotToTheHandler(t *testing.T) {
 					}
 					missing += gap.Count
 				}
-				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, handle, pubsub.OnGap(onGap), pubsub.Buffer(5, 0, 0), pubsub.Workers(workers))
+				s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, handle, pubsub.OnGap(onGap), pubsub.Buffer(5, 0, 0), pubsub.Concurrency(workers))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -219,7 +220,7 @@ func TestMessagesMayBeLarge(t *testing.T) {
 			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), topic, func(_ context.Context, m pubsub.Message[large]) error {
 				got <- m.Value.Pad[len(m.Value.Pad)-1]
 				return m.Err
-			}, pubsub.Workers(workers))
+			}, pubsub.Concurrency(workers))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -299,6 +300,9 @@ func TestMistakesOfASubscriptionAreNamedAsTheyWereWritten(t *testing.T) {
 		topic := pubsub.NewTopic[int]("news", "events")
 		if _, err := pubsub.SubscribeFunc(t.Context(), node, topic, nil); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "news/events: the handler is nil") {
 			t.Errorf("no handler: %v", err)
+		}
+		if _, err := pubsub.Subscribe(t.Context(), node, topic, pubsub.Concurrency(1025)); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Concurrency is 1025, want 0 to 1024") {
+			t.Errorf("too many handlers: %v", err)
 		}
 		if _, err := pubsub.Subscribe(t.Context(), node, topic, pubsub.Durable("audit")); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), `Durable("audit") in the class best effort; it needs a name, and the option pubsub.AtLeastOnce`) {
 			t.Errorf("a durable name of best effort: %v", err)

@@ -7,6 +7,8 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/receive"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -28,18 +30,19 @@ type Message[T any] struct {
 	Publisher string
 	// Seq is the publisher's number of the message, from 1. Feed is its number in the feed,
 	// 0 if the publisher gave none.
-	Seq      uint64
-	Feed     uint64
-	Time     time.Time
+	Seq  uint64
+	Feed uint64
+	Time time.Time
+	// Priority is from 0 to 9; see [Priority].
 	Priority uint8
 	// Replayed is set if the message was published before the subscription began.
 	Replayed bool
-	realm    realm
+	realm    subject.Realm
 	// Attempt is the number of this delivery in the class AtLeastOnce, from 1.
 	Attempt int
 
 	pairs *pairs // nil if there are none
-	conn  *conn
+	conn  *receive.Conn
 }
 
 // pairs are the parts of a message that few messages have.
@@ -57,7 +60,7 @@ func (m *Message[T]) Peer() link.Peer {
 	if m.conn == nil {
 		return link.Peer{}
 	}
-	return m.conn.peer
+	return m.conn.Peer
 }
 
 // Header returns the value of a header, "" if there is none.
@@ -95,7 +98,7 @@ func (m *Message[T]) sender() (trace.Carrier, trace.Correlation) {
 	for k, v := range m.allPairs().trace.All() {
 		carrier = append(carrier, trace.Pair{Key: string(k), Value: string(v)})
 	}
-	if m.conn != nil && m.conn.foreign {
+	if m.conn != nil && m.conn.Foreign {
 		return carrier, trace.Foreign
 	}
 	return carrier, trace.Linked
@@ -107,7 +110,7 @@ func (m *Message[T]) destination() string {
 	if m.conn == nil {
 		return trace.OtherMethod
 	}
-	return m.conn.member.topic
+	return m.conn.Member.Topic
 }
 
 // Gap says which messages of a publisher are missing from a subscription, and why.
@@ -125,7 +128,7 @@ type Gap struct {
 // on a message that was answered before.
 func (m *Message[T]) Ack() {
 	if m.acked() {
-		m.conn.member.ack(m.conn, m.Seq)
+		m.conn.Member.Ack(m.conn, m.Seq)
 	}
 }
 
@@ -133,25 +136,29 @@ func (m *Message[T]) Ack() {
 // were delivered before it.
 func (m *Message[T]) AckThrough() {
 	if m.acked() {
-		m.conn.member.ackThrough(m.conn, m.Seq)
+		m.conn.Member.AckThrough(m.conn, m.Seq)
 	}
 }
 
-// Nack reports that handling the message failed. It is delivered again after delay or, if
-// that is negative, after the next of 1 s, 5 s, 30 s and 2 min. A message that has failed
-// five times goes to [DeadLetters], with up to 256 bytes of each cause.
-func (m *Message[T]) Nack(delay time.Duration, cause string) {
+// Nack reports that the message was not handled. The error means what it means when a
+// handler of [SubscribeFunc] returns it: [Retry] and [Release] say when the message is
+// delivered again, and after any other error, or nil, it is delivered again after the next
+// of 1 s, 5 s, 30 s and 2 min. A message that has failed five times goes to [DeadLetters],
+// with up to 256 bytes of each cause. Nack has no effect in classes without acks, or on a
+// message that was answered before.
+func (m *Message[T]) Nack(err error) {
 	if m.acked() {
-		m.conn.member.nack(m.conn, m.Seq, delay, cause)
+		m.giveBack(failureOf(err))
 	}
 }
 
-// Release gives the message back unhandled, to be delivered again at once. The delivery
-// does not count as an attempt.
-func (m *Message[T]) Release() {
-	if m.acked() {
-		m.conn.member.release(m.conn, m.Seq)
+// giveBack answers a message of a class with acks that was not handled.
+func (m *Message[T]) giveBack(f failure) {
+	if f.release {
+		m.conn.Member.Release(m.conn, m.Seq)
+		return
 	}
+	m.conn.Member.Nack(m.conn, m.Seq, f.delay, f.cause)
 }
 
-func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.member.acks }
+func (m *Message[T]) acked() bool { return m.Gap == nil && m.conn != nil && m.conn.Member.Acks }

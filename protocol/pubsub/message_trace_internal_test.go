@@ -10,10 +10,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/linktest"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/security"
+	"github.com/linkmesh/link/protocol/pubsub/internal/receive"
 	"github.com/linkmesh/link/tracing"
 )
 
@@ -47,7 +45,7 @@ func traced(t *testing.T, foreign bool) *Message[int] {
 			t.Fatal("no message", err)
 		}
 	}
-	return &Message[int]{conn: &conn{foreign: foreign, member: &member{topic: "orders/placed"}}, pairs: &pairs{trace: rec.Trace}}
+	return &Message[int]{conn: &receive.Conn{Foreign: foreign, Member: &receive.Member{Topic: "orders/placed"}}, pairs: &pairs{trace: rec.Trace}}
 }
 
 // TestTheTraceOfAMessageFromAnotherTrustDomain checks that such a trace is only linked to: its publisher decides neither
@@ -82,19 +80,6 @@ func TestTheTraceOfAMessageFromAnotherTrustDomain(t *testing.T) { // SEC-125
 		}
 		if n := len(exporter.GetSpans()); n != 1 {
 			t.Errorf("foreign %t: %d spans, want only that of handling", foreign, n)
-		}
-	}
-}
-
-func TestWhoIsOutsideOfTheTrustDomain(t *testing.T) {
-	node := linktest.NewMesh(t).Node(link.Config{})
-	for domain, want := range map[string]bool{node.Identity().TrustDomain(): false, "partner.test": true} {
-		id, err := security.NewID(domain, "default", "orders")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := outside(node, link.Peer{Identity: id}); got != want {
-			t.Errorf("%s is outside: %t, want %t", id, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
@@ -33,15 +34,15 @@ func (c Class) applySubscribe(s *settings) { s.ask.Class, s.classed = uint8(c), 
 
 // settings are the options of a subscription.
 type settings struct {
-	ask    subscribe
+	ask    frame.Subscribe
 	calls  []link.CallOption
 	anyOne bool
 	// classed means that a class was given.
-	classed bool
-	workers int
-	onGap   func(publisher string, gap Gap)
-	marks   bookmarks
-	err     error // why an option is invalid
+	classed     bool
+	concurrency int
+	onGap       func(publisher string, gap Gap)
+	marks       map[string]journal.Position
+	err         error // why an option is invalid
 }
 
 // settle chooses the class of a subscription that was given none.
@@ -59,21 +60,21 @@ func (s *settings) check() error {
 	if c := Class(s.ask.Class); s.ask.Durable && (c != AtLeastOnce || s.ask.Session == "") {
 		return link.Errorf(link.InvalidArgument, "subscribe: Durable(%q) in the class %s; it needs a name, and the option pubsub.AtLeastOnce", s.ask.Session, c)
 	}
-	want, err := s.ask.subscription()
+	want, err := s.ask.Subscription()
 	if err == nil {
 		err = want.Validate()
 	}
 	if err != nil {
 		return link.Errorf(link.InvalidArgument, "subscribe: %w", err)
 	}
-	if s.ask.Start == startLast && s.ask.Last < 1 {
+	if s.ask.Start == frame.StartLast && s.ask.Last < 1 {
 		return link.Errorf(link.InvalidArgument, "subscribe: FromLast is %d, want 1 or more", s.ask.Last)
 	}
 	if c := Class(s.ask.Class); c != BestEffort && s.ask.Overflow != uint8(journal.DropOldest) {
 		return link.Errorf(link.InvalidArgument, "subscribe: DropNewest is for the class best effort, and this is %s", c)
 	}
-	if s.workers < 0 || s.workers > maxWorkers {
-		return link.Errorf(link.InvalidArgument, "subscribe: Workers is %d, want 1 to %d", s.workers, maxWorkers)
+	if s.concurrency < 0 || s.concurrency > maxConcurrency {
+		return link.Errorf(link.InvalidArgument, "subscribe: Concurrency is %d, want 0 to %d", s.concurrency, maxConcurrency)
 	}
 	return s.checkAnyOne()
 }
@@ -99,7 +100,8 @@ func DropNewest() SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Overflow = uint8(journal.DropNewest) })
 }
 
-// Keys restricts the subscription to messages with one of keys.
+// Keys restricts the subscription to messages with one of keys: at most 1024, of 255 bytes
+// each and 128 KiB together.
 func Keys(keys ...string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Keys = append(s.ask.Keys, keys...) })
 }
@@ -121,29 +123,29 @@ func GroupCredit(messages int) SubscribeOption {
 
 // FromOldest starts with the oldest message that a publisher keeps.
 func FromOldest() SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Start = startAll })
+	return subscribeOption(func(s *settings) { s.ask.Start = frame.StartAll })
 }
 
 // FromLast starts with the last n messages that a publisher keeps.
 func FromLast(n int) SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Last = startLast, n })
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Last = frame.StartLast, n })
 }
 
 // FromLastPerKey starts with the newest message of each topic and key.
 func FromLastPerKey() SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Start = startLastPerKey })
+	return subscribeOption(func(s *settings) { s.ask.Start = frame.StartLastPerKey })
 }
 
 // FromSeq starts with the message that has this number. Numbers count from 1 in each run of
 // a publisher.
 func FromSeq(seq uint64) SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Seq = startSeq, seq })
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Seq = frame.StartSeq, seq })
 }
 
 // FromTime starts with the first message that was published at t or later, by the
 // publisher's clock.
 func FromTime(t time.Time) SubscribeOption {
-	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Since = startTime, t.UnixMicro() })
+	return subscribeOption(func(s *settings) { s.ask.Start, s.ask.Since = frame.StartTime, t.UnixMicro() })
 }
 
 // Backpressure lets publishers wait for this subscription when it is 8 MiB behind, at most this

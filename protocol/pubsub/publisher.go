@@ -10,11 +10,14 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/trace"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
+	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
 // Publisher publishes to a topic of the node's own service, or to a shared one.
 type Publisher[T any] struct {
-	hub   *hub
+	node  *link.Node
+	hub   *serve.Hub
 	topic Topic[T]
 	path  string
 	name  string
@@ -27,9 +30,16 @@ type Publisher[T any] struct {
 // draft holds a message while it is published. Codecs encode the value by pointer, which
 // does not allocate. The log copies buf.
 type draft[T any] struct {
-	value   T
+	value T
+	post  post
+	buf   []byte
+}
+
+// post is a message and what its options say that a message cannot hold.
+type post struct {
 	message journal.Message
-	buf     []byte
+	// beyond is a priority that is too high, 0 if there is none.
+	beyond uint8
 }
 
 // NewPublisher returns a publisher of t on node. The node must serve under the topic's
@@ -49,16 +59,16 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 	if own == "" {
 		return nil, link.Errorf(link.FailedPrecondition, "publish to %s: the node has no Config.Service, so nobody can find it to subscribe", t)
 	}
-	if t.realm.kind != shared && own != t.service {
+	if t.realm.Kind != subject.Shared && own != t.service {
 		return nil, link.Errorf(link.FailedPrecondition, "topic %s belongs to service %q, and this node serves %q", t, t.service, own)
 	}
 	h, err := hubOf(node)
 	if err != nil {
 		return nil, err
 	}
-	p := &Publisher[T]{hub: h, topic: t, path: t.path(), name: t.String()}
-	h.topics.add(p.path)
-	if t.realm.kind == shared {
+	p := &Publisher[T]{node: node, hub: h, topic: t, path: t.path(), name: t.String()}
+	h.Announce(p.path)
+	if t.realm.Kind == subject.Shared {
 		if err := link.HostOf(node).AddTag(t.tag()); err != nil {
 			return nil, err
 		}
@@ -73,7 +83,7 @@ func NewPublisher[T any](node *link.Node, t Topic[T]) (*Publisher[T], error) {
 func (p *Publisher[T]) Close() {
 	p.close.Do(func() {
 		if p.tag != "" {
-			link.HostOf(p.hub.node).RemoveTag(p.tag)
+			link.HostOf(p.node).RemoveTag(p.tag)
 		}
 	})
 }
@@ -92,13 +102,16 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 		d = new(draft[T])
 	}
 	defer p.done(d)
-	d.message.Topic = p.path
+	d.post.message.Topic = p.path
 	for _, opt := range opts {
-		opt.applyPublish(&d.message)
+		opt.applyPublish(&d.post)
+	}
+	if err := d.post.check(p.name); err != nil {
+		return Report{}, err
 	}
 	d.value = v
 	var err error
-	if d.buf, err = link.HostOf(p.hub.node).Codec().Append(d.buf[:0], &d.value); err != nil {
+	if d.buf, err = link.HostOf(p.node).Codec().Append(d.buf[:0], &d.value); err != nil {
 		// ResourceExhausted reports a limit of the codec.
 		code := link.CodeOf(err)
 		if code != link.ResourceExhausted {
@@ -106,8 +119,8 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 		}
 		return Report{}, link.Errorf(code, "publish to %s: encoding %T: %w", p.name, v, err)
 	}
-	d.message.Payload = d.buf
-	report, err := p.send(ctx, &d.message)
+	d.post.message.Payload = d.buf
+	report, err := p.send(ctx, &d.post.message)
 	switch {
 	case err == nil:
 		return report, nil
@@ -119,19 +132,39 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	return Report{}, link.Errorf(link.InvalidArgument, "publish to %s: %w", p.name, err)
 }
 
-// send appends the message to the log, in a span.
-func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Report, err error) {
+// check returns an error if an option of a message to a topic is out of range.
+func (p *post) check(topic string) error {
+	m := &p.message
+	if len(m.Key) > journal.MaxKey {
+		return link.Errorf(link.InvalidArgument, "publish to %s: Key has %d bytes, of at most %d", topic, len(m.Key), journal.MaxKey)
+	}
+	if p.beyond > 0 {
+		return link.Errorf(link.InvalidArgument, "publish to %s: Priority is %d, want 0 to %d", topic, p.beyond, maxPriority)
+	}
+	if len(m.Headers) > journal.MaxPairs {
+		return link.Errorf(link.InvalidArgument, "publish to %s: %d headers, of at most %d", topic, len(m.Headers), journal.MaxPairs)
+	}
+	size := 0
 	for _, h := range m.Headers {
 		if strings.HasPrefix(h.Name, reservedHeader) {
-			return Report{}, link.Errorf(link.InvalidArgument, "header %q: names that begin with %q are link's own", h.Name, reservedHeader)
+			return link.Errorf(link.InvalidArgument, "publish to %s: header %q: names that begin with %q are link's own", topic, h.Name, reservedHeader)
 		}
+		size += len(h.Name) + len(h.Value)
 	}
-	tracer := (*trace.Tracer)(link.HostOf(p.hub.node).Tracer())
+	if size > journal.MaxPairBytes {
+		return link.Errorf(link.InvalidArgument, "publish to %s: headers of %d bytes, of at most %d", topic, size, journal.MaxPairBytes)
+	}
+	return nil
+}
+
+// send appends the message to the log, in a span.
+func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Report, err error) {
+	tracer := (*trace.Tracer)(link.HostOf(p.node).Tracer())
 	ctx, span := tracer.StartSend(ctx, p.name)
 	for _, pair := range tracer.Inject(ctx, nil) {
 		m.Trace = append(m.Trace, journal.Pair{Name: pair.Key, Value: pair.Value})
 	}
-	report, err = p.hub.append(ctx, m)
+	report, err = p.hub.Publish(ctx, m)
 	span.End(uint32(link.CodeOf(err)), err)
 	return report, err
 }
@@ -139,27 +172,19 @@ func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Rep
 // WaitSubscribers blocks until n subscriptions match the topic. It returns an error if ctx
 // ends before.
 func (p *Publisher[T]) WaitSubscribers(ctx context.Context, n int) error {
-	w := p.hub.watch(p.path)
-	defer p.hub.unwatch(w)
-	for {
-		have := p.hub.matching(w)
-		if have >= n {
-			return nil
-		}
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, context.Cause(ctx))
-		}
+	have, err := p.hub.Await(ctx, p.path, n)
+	if err != nil {
+		return link.Errorf(link.CodeOf(ctx.Err()), "%s has %d subscriptions, want %d: %w", p.name, have, n, err)
 	}
+	return nil
 }
 
 // done keeps a draft for the next message, without references to the caller's values.
 func (p *Publisher[T]) done(d *draft[T]) {
 	var none T
 	d.value = none
-	if !d.message.Bare() {
-		d.message = journal.Message{Headers: emptied(d.message.Headers), Trace: emptied(d.message.Trace)}
+	if m := &d.post.message; d.post.beyond > 0 || !m.Bare() {
+		d.post = post{message: journal.Message{Headers: emptied(m.Headers), Trace: emptied(m.Trace)}}
 	}
 	if cap(d.buf) > keepPayload {
 		d.buf = nil
@@ -181,36 +206,46 @@ func emptied(pairs []journal.Pair) []journal.Pair {
 const keepPayload = 64 << 10
 
 // PublishOption changes one message.
-type PublishOption interface{ applyPublish(m *journal.Message) }
+type PublishOption interface{ applyPublish(p *post) }
 
-type publishOption func(m *journal.Message)
+type publishOption func(p *post)
 
-func (f publishOption) applyPublish(m *journal.Message) { f(m) }
+func (f publishOption) applyPublish(p *post) { f(p) }
 
-// Key sets the key of the message, at most 128 bytes. [Latest] keeps the newest message of
-// each topic and key, and all messages with the same key go to one member of a group.
-func Key(key string) PublishOption { return publishOption(func(m *journal.Message) { m.Key = key }) }
+// Key sets the key of the message, of at most 255 bytes. [Latest] keeps the newest message
+// of each topic and key, and all messages with the same key go to one member of a group.
+func Key(key string) PublishOption { return publishOption(func(p *post) { p.message.Key = key }) }
 
-// Header adds a header to the message.
+// Header adds a header to the message, which may have at most 64, of 16 KiB together.
+// [Message.Header] returns its value.
 func Header(name, value string) PublishOption {
-	return publishOption(func(m *journal.Message) { m.Headers = append(m.Headers, journal.Pair{Name: name, Value: value}) })
+	return publishOption(func(p *post) {
+		p.message.Headers = append(p.message.Headers, journal.Pair{Name: name, Value: value})
+	})
 }
 
 // TTL sets how long the message is worth delivering. After that it is reported as a gap
 // with the reason "ttl". Zero means that it never expires.
 func TTL(d time.Duration) PublishOption {
-	return publishOption(func(m *journal.Message) { m.TTL = d })
+	return publishOption(func(p *post) { p.message.TTL = d })
 }
 
-// Priority sets the priority of the message, from 1 to 255, higher first. The default is
-// 128. Priorities from 192 use the high lane of a subscription, those below 64 the low
-// lane, and others the normal lane. Lanes with messages take turns 8:4:1.
+// Priority sets the priority of the message, from 0 to 9, higher first. The default is 4.
+// Priorities 7 to 9 use the high lane of a subscription, 3 to 6 the normal lane, and 0 to 2
+// the low lane. Messages of one lane stay in order, and lanes with messages take turns
+// 8:4:1.
 func Priority(p uint8) PublishOption {
-	return publishOption(func(m *journal.Message) { m.Priority = p })
+	return publishOption(func(t *post) {
+		if p > maxPriority {
+			t.beyond = p
+			return
+		}
+		t.message.Priority = priorities[p].number
+	})
 }
 
-// Below publishes below the topic's name: Under("eu.42") on the topic "placed"
+// Below publishes below the topic's name: Below("eu.42") on the topic "placed"
 // publishes to "placed.eu.42".
 func Below(tokens string) PublishOption {
-	return publishOption(func(m *journal.Message) { m.Topic += "." + tokens })
+	return publishOption(func(p *post) { p.message.Topic += "." + tokens })
 }

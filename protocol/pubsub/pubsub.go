@@ -61,55 +61,20 @@
 package pubsub
 
 import (
-	"time"
-
-	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
 )
 
-// Limits that publishers and subscribers hold each other to.
+// Limits that users may have to know.
 const (
-	// stuckTime is how long a subscriber may take nothing while messages wait for
-	// it before its publisher ends the stream.
-	stuckTime = 30 * time.Second
-	// confirmTime is how long Subscribe waits for the publishers that are known.
-	// Publishers that have not answered by then are joined in the background.
-	confirmTime = 2 * time.Second
-	// maxSubscriptions bounds the subscriptions of one node at one publisher. It is half
-	// of the streams of a connection, which leaves the other half for other uses.
-	maxSubscriptions = 512
-	// maxServiceSubscriptions bounds the subscriptions of all nodes of a service at one
-	// publisher. It is a quarter of what the publisher's log holds, so that no service
-	// can keep out the others.
-	maxServiceSubscriptions = 16384
 	// DurableKept is how long a publisher keeps the place of a [Durable] subscription that
 	// is not connected.
-	DurableKept = time.Hour
+	DurableKept = frame.DurableKept
 	// MaxDurable bounds the durable names at one publisher. An identity may have as many
 	// as it leaves free, and up to 16 as long as any are free.
-	MaxDurable = 1024
-	// maxBlock bounds the time of [Backpressure].
-	maxBlock = 10 * time.Second
-	// heartbeatEvery is how often a publisher tells an idle subscription its position if
-	// that has changed. If it has not, the interval is ten times as long.
-	heartbeatEvery = time.Second
+	MaxDurable = serve.MaxDurable
 )
-
-// Frame kinds of a subscription's stream; see docs/wire.md.
-const (
-	kindSubscribe  link.FrameKind = 0x40
-	kindSubscribed link.FrameKind = 0x41
-	kindRecords    link.FrameKind = 0x42
-	kindVerdict    link.FrameKind = 0x43
-	kindPart       link.FrameKind = 0x44
-	kindLast       link.FrameKind = 0x45
-	kindTopics     link.FrameKind = 0x46
-)
-
-// route returns the route on which every subscription to a service is opened.
-func route(service string) link.Route {
-	return link.Route{Service: service, Name: "_link/subscribe", Kind: link.KindTopic}
-}
 
 // Report is the outcome of publishing a message: how many subscriptions asked for it,
 // how many of those have it queued, and how many messages overflowed a subscription

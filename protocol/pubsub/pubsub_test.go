@@ -283,8 +283,8 @@ func TestAMessageThatFailedComesAgain(t *testing.T) {
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		got[0].Ack()
-		got[1].Nack(2*time.Second, "not now")
-		got[2].Release()
+		got[1].Nack(pubsub.Retry(2*time.Second, errors.New("not now")))
+		got[2].Nack(pubsub.Release("not here"))
 		if m := take(t, s, 1)[0]; m.Value.ID != "3" || m.Attempt != 1 {
 			t.Errorf("released: %+v", m)
 		} else {
@@ -314,9 +314,9 @@ func TestARangeDoesNotAckWhatWasGivenBack(t *testing.T) {
 		publish(t, p, 1, n)
 		got := take(t, s, n)
 		for _, m := range got[1 : n/2] {
-			m.Nack(time.Second, "not now")
+			m.Nack(pubsub.Retry(time.Second, errors.New("not now")))
 		}
-		got[n/2].Release()
+		got[n/2].Nack(pubsub.Release("not here"))
 		got[n-1].AckThrough() // acks the first message as well
 		again := take(t, s, n/2)
 		for i, m := range append(again[1:], again[0]) {

@@ -90,7 +90,7 @@ func TestWhatWasNackedOutlivesItsSession(t *testing.T) {
 		publish(t, p, 1, 3)
 		got := take(t, s, 3)
 		got[0].Ack()
-		got[1].Nack(4*time.Minute, "not now")
+		got[1].Nack(pubsub.Retry(4*time.Minute, errors.New("not now")))
 		got[2].Ack()
 		sleep(time.Second)
 		other := subscribe(t, mesh.Node(link.Config{}), placed, pubsub.AtLeastOnce, pubsub.Resume(s.Bookmark()))

@@ -8,6 +8,8 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+	"github.com/linkmesh/link/protocol/pubsub/internal/receive"
+	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
 )
 
 // maxStats bounds the Readers and the Subscriptions of a Stats.
@@ -116,10 +118,10 @@ func StatsOf(node *link.Node) Stats {
 	r := rulesOf(node)
 	var s Stats
 	if h := r.hub.Load(); h != nil {
-		s.Published, s.Readers = h.stats(time.Now())
+		s.Published, s.Readers = published(h, time.Now())
 	}
-	for _, b := range r.list() {
-		s.Subscriptions = append(s.Subscriptions, b.stats())
+	for _, b := range r.received.All() {
+		s.Subscriptions = append(s.Subscriptions, subscription(b))
 	}
 	s.trim()
 	return s
@@ -138,15 +140,20 @@ func statsRoute(service string) link.Route {
 	return link.Route{Service: service, Name: "link.sys/topics", Kind: link.KindMethod, Level: link.ReadOnly}
 }
 
-func (h *hub) serveStats(ctx context.Context, _ any) (any, error) {
-	if allow := h.rules.allow.Load(); allow != nil {
-		peer := link.Caller(ctx)
-		if err := (*allow)(Access{Peer: peer, Verb: CanInspect}); err != nil {
-			return nil, link.Errorf(link.PermissionDenied, "%s may not inspect topics: %w", peer.Service(), err)
-		}
-	}
-	s := StatsOf(h.node)
-	return &s, nil
+// answerStats makes a node answer QueryStats.
+func answerStats(node *link.Node, r *rules) {
+	host := link.HostOf(node)
+	host.HandleCall(statsRoute(host.Service()), link.CallHandler{
+		New: func() any { return new(struct{}) },
+		Serve: func(ctx context.Context, _ any) (any, error) {
+			peer := link.Caller(ctx)
+			if err := r.mayInspect(peer); err != nil {
+				return nil, link.Errorf(link.PermissionDenied, "%s may not inspect topics: %w", peer.Service(), err)
+			}
+			s := StatsOf(node)
+			return &s, nil
+		},
+	})
 }
 
 func (s *Stats) trim() {
@@ -164,34 +171,45 @@ func (s *Stats) trim() {
 	}
 }
 
-func (h *hub) stats(now time.Time) (LogStats, []ReaderStats) {
-	l := h.log.Stats()
+// published returns the statistics of a hub.
+func published(h *serve.Hub, now time.Time) (LogStats, []ReaderStats) {
+	st, list := h.Stats(now)
+	l := &st.Log
 	p := LogStats{
-		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: h.stuck.Load(),
-		DeadLetters: h.dead.kept.Load(), DeadLettersLost: h.dead.lost.Load() + l.DeadLetters,
-		Unacked: l.Unacked, Throttled: l.Throttled, Backlog: l.Backlog, Crowded: l.Crowded, Sessions: l.Sessions, Durable: int(h.durable.Used()),
+		First: l.First, Next: l.Next, Bytes: l.Bytes, Stuck: st.Stuck,
+		DeadLetters: st.DeadLetters, DeadLettersLost: st.DeadLettersLost,
+		Unacked: l.Unacked, Throttled: l.Throttled, Backlog: l.Backlog, Crowded: l.Crowded, Sessions: l.Sessions, Durable: st.Durable,
 	}
-	h.mu.Lock()
-	list := make([]*session, 0, len(h.sessions))
-	for s := range h.sessions {
-		list = append(list, s)
-	}
-	h.mu.Unlock()
 	readers := make([]ReaderStats, 0, len(list))
-	for _, s := range list {
-		st := s.cursor.Stats(now)
+	for i := range list {
+		from := &list[i]
+		c := &from.Cursor
 		r := ReaderStats{
-			Service: s.peer.Service(), Instance: s.peer.Instance, Patterns: s.patterns, Class: s.class.String(), Group: s.group,
-			Lag:      Lag{st.Lag.Messages, st.Lag.Bytes, st.Lag.Age, st.Lag.Exact},
-			Messages: st.Messages, Bytes: st.Bytes, Gaps: gapsByReason(&st.Gaps, st.UnknownGaps), Unacked: st.Unacked,
-			Unpublished: s.unpublished.Load(),
+			Service: from.Peer.Service(), Instance: from.Peer.Instance, Patterns: from.Patterns, Class: from.Class.String(), Group: from.Group,
+			Lag:      Lag{c.Lag.Messages, c.Lag.Bytes, c.Lag.Age, c.Lag.Exact},
+			Messages: c.Messages, Bytes: c.Bytes, Gaps: gapsByReason(&c.Gaps, c.UnknownGaps), Unacked: c.Unacked,
+			Unpublished: from.Unpublished,
 		}
-		if !st.StuckSince.IsZero() {
-			r.StuckFor = max(now.Sub(st.StuckSince), 0)
+		if !c.StuckSince.IsZero() {
+			r.StuckFor = max(now.Sub(c.StuckSince), 0)
 		}
 		readers = append(readers, r)
 	}
 	return p, readers
+}
+
+// subscription returns the statistics of a subscription.
+func subscription(b *receive.Inbox) SubscriptionStats {
+	st := b.Stats()
+	out := SubscriptionStats{Topic: st.Topic, Waiting: st.Waiting, Idle: st.Idle}
+	for i := range st.Publishers {
+		from := &st.Publishers[i]
+		out.Publishers = append(out.Publishers, PublisherStats{
+			Service: from.Service, Instance: from.Instance, Connected: from.Connected, Unpublished: from.Unpublished,
+			Messages: from.Messages, Repeated: from.Repeated, Gaps: gapsByReason(&from.Gaps, from.UnknownGaps), Unacked: from.Unacked,
+		})
+	}
+	return out
 }
 
 func gapsByReason(counts *[journal.Reasons]uint64, unknown uint64) map[string]uint64 {
@@ -209,43 +227,5 @@ func gapsByReason(counts *[journal.Reasons]uint64, unknown uint64) map[string]ui
 		note(journal.Reason(reason).String(), n)
 	}
 	note("unknown", unknown)
-	return out
-}
-
-// tally counts the records that were read from a publisher: all of them, and by what they are.
-type tally struct {
-	records                     uint64
-	messages, repeated, unknown uint64
-	gaps                        [journal.Reasons]uint64
-}
-
-func (t *tally) add(rec *journal.Record, fresh bool) {
-	t.records++
-	switch {
-	case rec.Kind == journal.KindMessage && fresh:
-		t.messages++
-	case rec.Kind == journal.KindMessage:
-		t.repeated++
-	case rec.Kind == journal.KindGap && rec.Gap.Count == 0:
-		t.unknown++
-	case rec.Kind == journal.KindGap && int(rec.Gap.Reason) < journal.Reasons:
-		t.gaps[rec.Gap.Reason] += rec.Gap.Count
-	}
-}
-
-func (b *inbox) stats() SubscriptionStats {
-	b.mu.Lock()
-	members := slices.Collect(b.members.All())
-	b.mu.Unlock()
-	out := SubscriptionStats{Topic: b.name, Waiting: len(b.in), Idle: b.why()}
-	for _, m := range members {
-		m.mu.Lock()
-		out.Publishers = append(out.Publishers, PublisherStats{
-			Service: m.Service, Instance: m.ID, Connected: m.conn != nil, Unpublished: m.nobody != nil, Messages: m.count.messages, Repeated: m.count.repeated,
-			Gaps: gapsByReason(&m.count.gaps, m.count.unknown), Unacked: len(m.out),
-		})
-		m.mu.Unlock()
-	}
-	slices.SortFunc(out.Publishers, func(a, b PublisherStats) int { return cmp.Compare(a.Instance, b.Instance) })
 	return out
 }

@@ -14,13 +14,13 @@ import (
 type Topic[T any] struct {
 	service string // "" for a shared topic
 	name    string
-	realm   realm
+	realm   subject.Realm
 }
 
 // NewTopic declares a topic of a service. A bad name is reported by the first
 // NewPublisher or Subscribe that uses it. A name with "*" or ">" is a pattern, which can
 // only be subscribed to.
-func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name, realm{}} }
+func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, name, subject.Realm{}} }
 
 // NewSharedTopic declares a topic that any service may publish to. Its publishers
 // announce the tag "topic:<namespace>", the namespace being the first token of the
@@ -29,19 +29,22 @@ func NewTopic[T any](service, name string) Topic[T] { return Topic[T]{service, n
 //
 // Publishers are authenticated as for any topic; see [Message.Peer]. [Authorize] decides
 // whose messages a node takes.
-func NewSharedTopic[T any](name string) Topic[T] { return Topic[T]{"", name, realm{kind: shared}} }
+func NewSharedTopic[T any](name string) Topic[T] {
+	return Topic[T]{"", name, subject.Realm{Kind: subject.Shared}}
+}
 
 // BroadcastTopic returns the topic of the messages of type T that instances of a service send
 // with [Broadcast]. The type must have the same name on both sides.
 func BroadcastTopic[T any](service string) Topic[T] {
-	return Topic[T]{service, reflect.TypeFor[T]().Name(), realm{kind: broadcast}}
+	return Topic[T]{service, reflect.TypeFor[T]().Name(), subject.Realm{Kind: subject.Broadcast}}
 }
 
 // DeadLetters returns the topic of the messages that publishers of t have given up because
 // an AtLeastOnce subscription failed to handle them too often, or because they expired after
-// a failed delivery. [Message.DeadLetter] returns why and how often. Dead letters stay in the publisher's log as other messages do.
+// a failed delivery. [Message.DeadLetter] returns why and how often. Dead letters stay in
+// the publisher's log as other messages do.
 func DeadLetters[T any](t Topic[T]) Topic[T] {
-	t.realm.dead = true
+	t.realm.Dead = true
 	return t
 }
 
@@ -54,14 +57,14 @@ func (t Topic[T]) Name() string { return t.name }
 // String returns "service/name", for a shared topic "topic:name".
 func (t Topic[T]) String() string {
 	text := t.service + "/" + t.name
-	switch t.realm.kind {
-	case shared:
+	switch t.realm.Kind {
+	case subject.Shared:
 		text = tagPrefix + t.name
-	case broadcast:
+	case subject.Broadcast:
 		text = t.service + "/broadcast " + t.name
-	case own:
+	case subject.Own:
 	}
-	if t.realm.dead {
+	if t.realm.Dead {
 		text = "dead letters of " + text
 	}
 	return text
@@ -77,7 +80,7 @@ func (t Topic[T]) tag() string {
 }
 
 // path returns the name of the topic in a publisher's log.
-func (t Topic[T]) path() string { return t.realm.prefix() + t.name }
+func (t Topic[T]) path() string { return t.realm.Prefix() + t.name }
 
 // route returns the route by which the topology decides. It has the topic's own name.
 func (t Topic[T]) route(service string) link.Route {
@@ -85,25 +88,25 @@ func (t Topic[T]) route(service string) link.Route {
 }
 
 func (t Topic[T]) checkName() error {
-	if t.realm.dead {
+	if t.realm.Dead {
 		return link.Errorf(link.InvalidArgument, "topic %s: dead letters are published by link alone; subscribe to them", t)
 	}
 	return t.check(subject.Valid)
 }
 
 func (t Topic[T]) checkPattern() error {
-	if t.realm.kind == shared && strings.ContainsAny(t.tag(), "*>") {
+	if t.realm.Kind == subject.Shared && strings.ContainsAny(t.tag(), "*>") {
 		return link.Errorf(link.InvalidArgument, "topic %s: the first token of a shared topic cannot be a wildcard, for publishers are found by it", t)
 	}
 	return t.check(subject.ValidPattern)
 }
 
 func (t Topic[T]) check(valid func(string) error) error {
-	if t.realm.kind == broadcast && t.name == "" {
+	if t.realm.Kind == subject.Broadcast && t.name == "" {
 		return link.Errorf(link.InvalidArgument, "a broadcast of %v: the type has no name; declare one that both sides share", reflect.TypeFor[T]())
 	}
 	err := valid(t.name)
-	if err == nil && t.realm != (realm{}) {
+	if err == nil && t.realm != (subject.Realm{}) {
 		if err = valid(t.path()); errors.Is(err, subject.ErrReserved) {
 			err = nil
 		}

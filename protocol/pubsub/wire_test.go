@@ -118,7 +118,7 @@ func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 		records = append(records, f.Body)
 	}
 	next()
-	publish(t, p, 2, 2, pubsub.Below("eu"), pubsub.Header("h", "v"), pubsub.TTL(time.Minute), pubsub.Priority(200), pubsub.FeedSeq(7))
+	publish(t, p, 2, 2, pubsub.Below("eu"), pubsub.Header("h", "v"), pubsub.TTL(time.Minute), pubsub.Priority(7), pubsub.FeedSeq(7))
 	next()
 	say(t, st, frameVerdict, fields{2: []uint64{2, 1}, 6: []string{"later"}})
 	next()
@@ -259,7 +259,7 @@ func subscriberSpeaks(t *testing.T, lines *transcript, records [][]byte) {
 	got := take(t, s, 3)
 	got[0].Ack()
 	verdict()
-	got[2].Nack(3*time.Second, "no stock")
+	got[2].Nack(pubsub.Retry(3*time.Second, errors.New("no stock")))
 	verdict()
 	sleep(10 * time.Second)
 	// The first of these says that the subscriber reads, and the second that it is alive.

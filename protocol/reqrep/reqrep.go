@@ -10,7 +10,7 @@
 //
 // # Usage
 //
-//	var GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", link.ReadOnly)
+//	var GetOrder = reqrep.NewMethod[OrderQuery, Order]("orders", "get", link.ReadOnly, link.Timeout(2*time.Second))
 //
 //	reqrep.Handle(node, GetOrder, func(ctx context.Context, q OrderQuery) (Order, error) { … })
 //
@@ -47,10 +47,11 @@ import (
 // Method is a unary method with its types. Methods are comparable values.
 type Method[Req, Res any] struct{ route link.Route }
 
-// NewMethod declares a method of a service. A bad name is reported by the first
-// Handle or Call that uses it.
-func NewMethod[Req, Res any](service, name string, level link.Idempotency) Method[Req, Res] {
-	return Method[Req, Res]{link.Route{Service: service, Name: name, Kind: link.KindMethod, Level: level}}
+// NewMethod declares a method of a service. The options are its level, without which it
+// is [link.Unsafe], and its [link.Timeout]. A bad name or option is reported by the first
+// Handle or Call that uses the method.
+func NewMethod[Req, Res any](service, name string, opts ...link.MethodOption) Method[Req, Res] {
+	return Method[Req, Res]{link.Route{Service: service, Name: name, Kind: link.KindMethod}.With(opts...)}
 }
 
 // Route returns the untyped route of the method.
@@ -85,8 +86,8 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 }
 
 // Call calls m with req on an instance of its service. It blocks until the reply
-// arrives or ctx ends. If ctx has no deadline, link.Config.CallTimeout (10 s)
-// bounds the call.
+// arrives or ctx ends. If ctx has no deadline, the timeout of the topology bounds the
+// call, else the method's [link.Timeout], else link.Config.CallTimeout (10 s).
 //
 // Errors: those of the handler; link.Unavailable if no instance could be
 // reached or the connection was lost; link.DeadlineExceeded; link.Canceled;

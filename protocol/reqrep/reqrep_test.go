@@ -68,6 +68,23 @@ func TestMethodsAreComparableValues(t *testing.T) {
 	if got := again.Route(); got != want {
 		t.Errorf("Route is %+v, want %+v", got, want)
 	}
+	timed := reqrep.NewMethod[query, answer]("orders", "get", link.Timeout(time.Second), link.ReadOnly)
+	if timed == again || timed != reqrep.NewMethod[query, answer]("orders", "get", link.ReadOnly, link.Timeout(time.Second)) {
+		t.Errorf("%#v is compared without its timeout", timed)
+	}
+	if want.Timeout = time.Second; timed.Route() != want {
+		t.Errorf("Route is %#v, want %#v", timed.Route(), want)
+	}
+}
+
+// TestAMethodWithoutALevelIsUnsafe checks that a method that says nothing about itself is treated with the most care.
+func TestAMethodWithoutALevelIsUnsafe(t *testing.T) {
+	if got := reqrep.NewMethod[query, answer]("orders", "change"); got != unsafeMethod {
+		t.Errorf("a method without a level is %#v, want %#v", got, unsafeMethod)
+	}
+	if got := reqrep.NewMethod[query, answer]("orders", "change", link.Timeout(time.Second)).Route().Level; got != link.Unsafe {
+		t.Errorf("a method with nothing but a timeout is %v", got)
+	}
 }
 
 func TestCallSaysWhoAnswered(t *testing.T) {
@@ -199,7 +216,9 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 			{"twice", readOnlyMethod, nil, "has a handler already"},
 			{"another service", reqrep.NewMethod[query, answer]("carts", "get", link.ReadOnly), nil, `belongs to service "carts", this node serves "orders"`},
 			{"bad name", reqrep.NewMethod[query, answer]("orders", "a b", link.ReadOnly), nil, `Route.Name is "a b"`},
-			{"bad level", reqrep.NewMethod[query, answer]("orders", "x", 9), nil, "Route.Level of orders/x is 9"},
+			{"bad level", reqrep.NewMethod[query, answer]("orders", "x", link.Idempotency(9)), nil, "Route.Level of orders/x is 9"},
+			{"negative timeout", reqrep.NewMethod[query, answer]("orders", "x", link.Timeout(-time.Second)), nil, "Route.Timeout of orders/x is -1s, want 0 to 24h0m0s"},
+			{"absurd timeout", reqrep.NewMethod[query, answer]("orders", "x", link.Timeout(25*time.Hour)), nil, "Route.Timeout of orders/x is 25h0m0s"},
 			{"negative limit", unsafeMethod, []link.HandleOption{link.MaxMessage(-1)}, "MaxMessage of orders/change is -1"},
 			{"huge limit", unsafeMethod, []link.HandleOption{link.MaxMessage(1 << 30)}, "MaxMessage of orders/change is 1073741824"},
 		} {

@@ -68,7 +68,7 @@ type Parts struct {
 }
 
 // Turn is room for a whole frame. It is taken before the first part, so that a frame that was
-// begun can be ended however many others wait. It belongs to one goroutine.
+// begun can be ended however many others wait. It is used by one goroutine at a time.
 type Turn struct {
 	Parts *Parts
 	Room  *share.Holder
@@ -83,12 +83,18 @@ type Turn struct {
 // lookAgain is how often waiting turns check for room that was released other than by a turn.
 const lookAgain = time.Second
 
+// Try takes the room if it is free, unless it was taken before. It reports whether the turn has it.
+func (t *Turn) Try() bool {
+	t.taken = t.taken || t.Room.Take(int64(t.Size)) == nil
+	return t.taken
+}
+
 // Take takes the room, waiting for it if necessary, unless it was taken before. It returns false
 // if done is closed first.
 func (t *Turn) Take(done <-chan struct{}) bool {
 	for !t.taken {
 		freed := t.Parts.wait()
-		if t.taken = t.Room.Take(int64(t.Size)) == nil; t.taken {
+		if t.Try() {
 			break
 		}
 		if t.Waits != nil {

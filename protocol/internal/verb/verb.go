@@ -32,9 +32,9 @@ func (e *Error) Error() string {
 		return "retry: " + e.Cause.Error()
 	case Release:
 		return "release: " + e.Cause.Error()
-	default:
-		return "reject: " + e.Cause.Error()
+	case Reject:
 	}
+	return "reject: " + e.Cause.Error()
 }
 
 // Unwrap returns the cause.

@@ -26,7 +26,7 @@ type nothing struct{}
 type task struct{ Fails bool }
 
 var (
-	work = pipeline.NewStage[task]("orders", "work")
+	work = pipeline.NewStage[task, pipeline.None]("orders", "work")
 	// fences receives the fence of each completed task.
 	fences = make(chan uint64, 1)
 )
@@ -83,13 +83,13 @@ func start(ctx context.Context, registry *static.Registry, maybe bool, sick *ato
 	if err != nil {
 		return nil, err
 	}
-	pipeline.Pull(node, work, func(ctx context.Context, t task) error {
+	pipeline.Pull(node, work, pipeline.NoResult(func(ctx context.Context, t task) error {
 		if t.Fails {
 			return pipeline.Reject(errors.New("as it was asked to"))
 		}
 		fences <- pipeline.TaskOf(ctx).Fence
 		return nil
-	})
+	}))
 	reqrep.Handle(node, read, func(context.Context, nothing) (nothing, error) {
 		if maybe && sick.Load() {
 			panic("sick")
@@ -175,7 +175,7 @@ func checkFences(ctx context.Context, client *link.Node) error {
 		if err != nil {
 			return err
 		}
-		if err := p.Push(ctx, task{}); err != nil {
+		if _, err := p.Push(ctx, task{}); err != nil {
 			return err
 		}
 		fence := <-fences
@@ -188,7 +188,7 @@ func checkFences(ctx context.Context, client *link.Node) error {
 		}
 		// The time of a dead letter follows the queue's clock, not the system's.
 		setClock(-time.Duration(100+i) * time.Hour)
-		if err := p.Push(ctx, task{Fails: true}); !errors.Is(err, link.Aborted) {
+		if _, err := p.Push(ctx, task{Fails: true}); !errors.Is(err, link.Aborted) {
 			return fmt.Errorf("a task that is rejected: %w", err)
 		}
 		letters := p.DeadLetters()
@@ -203,7 +203,7 @@ func checkFences(ctx context.Context, client *link.Node) error {
 		if kept := letters[len(letters)-1].Time; kept.Sub(told).Abs() > most {
 			return fmt.Errorf("a dead letter of %v is one of %v when its queue is opened again", told, kept)
 		}
-		if err := p.Push(ctx, task{}); err != nil {
+		if _, err := p.Push(ctx, task{}); err != nil {
 			return err
 		}
 		if fence = <-fences; fence <= last[durable] {

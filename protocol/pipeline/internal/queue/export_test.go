@@ -35,7 +35,7 @@ func (q *Queue) Check() error {
 func (c *census) add(t *Task) {
 	c.tasks++
 	c.bytes += int64(t.size())
-	switch t.state { //nolint:exhaustive // the others have no list of their own
+	switch t.state {
 	case stateReady:
 		c.ready++
 	case stateDelayed:

@@ -118,21 +118,6 @@ type ack struct {
 	result []byte
 }
 
-// Attempt is one delivery that did not succeed.
-type Attempt struct {
-	Worker string
-	// Began is when the task was bound to the worker.
-	Began int64
-	Ended int64
-	Cause string
-	// Counted reports whether the delivery used up an attempt.
-	Counted bool
-}
-
-// maxHistory bounds the history of a task. The oldest deliveries that did not count are
-// dropped first.
-const maxHistory = 32
-
 // overhead is about how many bytes a task takes besides its body.
 const overhead = 400
 
@@ -154,20 +139,6 @@ func (t *Task) expiry() int64 {
 		return t.Expires
 	}
 	return t.Deadline
-}
-
-func (t *Task) note(a Attempt) {
-	if len(t.History) >= maxHistory {
-		at := 0
-		for i, h := range t.History {
-			if !h.Counted {
-				at = i
-				break
-			}
-		}
-		t.History = append(t.History[:at], t.History[at+1:]...)
-	}
-	t.History = append(t.History, a)
 }
 
 // link is a place in a list.

@@ -77,7 +77,7 @@ func (q *Queue) giveUpLost(now int64) {
 		}
 		switch over := w.lostAt + int64(q.opts.Grace); {
 		case over <= now:
-			q.lose(w, now, "the connection to the worker was lost", w.slots)
+			q.lose(w, now, causeLost, w.slots)
 		case q.giveUpAt == 0 || over < q.giveUpAt:
 			q.giveUpAt = over
 		}
@@ -97,7 +97,7 @@ func (q *Queue) leases(now int64) (silent []string) {
 			if t.taken && now-t.vouched >= int64(q.opts.Lease) {
 				w.order(&w.cancels, t.Seq)
 				q.unbind(t)
-				q.fail(t, w, "the worker said nothing of it for the time of its lease", -1, now)
+				q.fail(t, w, causeLease, -1, now)
 			}
 			t = next
 		}

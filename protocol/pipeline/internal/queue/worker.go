@@ -98,7 +98,7 @@ type Welcome struct {
 func (q *Queue) Join(id string, in Welcome, now int64) *Worker {
 	w, epoch, slots, unknown := q.workers[id], in.Epoch, in.Slots, in.Unknown
 	if w != nil && w.epoch != epoch {
-		q.forget(w, now, "the worker started anew", w.slots)
+		q.forget(w, now, causeAnew, w.slots)
 		w = nil
 	}
 	if w == nil {

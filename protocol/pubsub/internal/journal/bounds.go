@@ -4,8 +4,8 @@ import "time"
 
 // Bounds of a message. A message that exceeds one is refused with a [*LimitError].
 const (
-	// MaxKey is the most bytes of a key.
-	MaxKey = 128
+	// MaxKey is the most bytes of a key. An entry of the ring has their number in a byte.
+	MaxKey = 255
 	// MaxPairs is the most headers, and also the most trace pairs.
 	MaxPairs = 64
 	// MaxPairBytes is the most bytes of all names and values of the headers. It bounds the
@@ -39,6 +39,8 @@ const (
 const (
 	MaxPatterns = 64
 	MaxKeys     = 1024
+	// MaxKeysBytes is the most bytes of all keys of a subscription, which it sends in one frame.
+	MaxKeysBytes = 128 << 10
 	// MaxMembers is the most members of a group.
 	MaxMembers = 1024
 	// MaxCredit is the most credit of a member of a group, in messages.

@@ -13,8 +13,8 @@ type Subscription struct {
 	// Patterns has at least one and at most MaxPatterns patterns. A message that matches
 	// several comes once.
 	Patterns []string
-	// Keys has the keys of the messages that the subscriber wants, at most MaxKeys. Empty
-	// means all messages.
+	// Keys has the keys of the messages that the subscriber wants, at most MaxKeys and
+	// MaxKeysBytes. Empty means all messages.
 	Keys   []string
 	Class  Class
 	Limits Limits
@@ -97,10 +97,15 @@ func (s *Subscription) resolve() error {
 			return err
 		}
 	}
+	size := 0
 	for _, k := range s.Keys {
 		if err := atMost("bytes of a key in Subscription.Keys", len(k), MaxKey); err != nil {
 			return err
 		}
+		size += len(k)
+	}
+	if err := atMost("bytes of Subscription.Keys", size, MaxKeysBytes); err != nil {
+		return err
 	}
 	var err error
 	if s.Limits, err = s.Limits.resolved(s.Class); err != nil {

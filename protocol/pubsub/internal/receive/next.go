@@ -1,0 +1,106 @@
+package receive
+
+import (
+	"errors"
+
+	"github.com/linkmesh/link"
+	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
+)
+
+// Delivery is what [Inbox.Next] has found: a message, or a gap in place of messages.
+type Delivery struct {
+	// Conn is the connection on which it came.
+	Conn *Conn
+	// Gap is not nil if messages are missing. Record means nothing then.
+	Gap *Gap
+	// Record is a message. It refers to memory that is used again after the next call of Next, except
+	// for its headers and its trace, which may be kept.
+	Record journal.Record
+}
+
+// Gap says which messages of a publisher are missing from a subscription, and why. The package
+// pubsub has the same struct, with the meaning of its fields.
+type Gap struct {
+	Reason   string
+	From, To uint64
+	Count    uint64
+}
+
+// Next waits for the next message or gap, and writes it to d. It returns false if the subscription
+// has ended.
+func (b *Inbox) Next(d *Delivery) bool {
+	// This much is inlined, because it is all that most messages need.
+	return b.reading != nil && b.record(b.reading, d) || b.turnOver(d)
+}
+
+// turnOver goes on with the next frame.
+func (b *Inbox) turnOver(d *Delivery) bool {
+	for {
+		if f := b.reading; f != nil {
+			b.reading = nil
+			f.conn.read(f)
+		}
+		f := b.wait()
+		if f == nil {
+			return false
+		}
+		if f.gap != nil {
+			d.Conn, d.Gap = f.conn, f.gap
+			return true
+		}
+		if b.reading = f; b.record(f, d) {
+			return true
+		}
+	}
+}
+
+// wait returns the next frame, which is ready to be read; nil if the subscription has ended.
+func (b *Inbox) wait() *frames {
+	for b.ctx.Err() == nil {
+		if f := b.queue.pop(); f != nil {
+			f.conn.popped()
+			f.conn.reader.Reset(f.body)
+			return f
+		}
+		select {
+		case <-b.queue.filled:
+		case <-b.ctx.Done():
+		}
+	}
+	return nil
+}
+
+// record reads the next message or gap of a frame. It returns false if there is none.
+func (b *Inbox) record(f *frames, d *Delivery) bool {
+	c, rec := f.conn, &d.Record
+	for {
+		ok, err := c.reader.Next(rec)
+		if err == nil && ok && rec.Kind == journal.KindMessage && !c.asked(rec.Topic) {
+			err = errNotAsked
+		}
+		if err != nil {
+			link.HostOf(b.conf.Node).Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", b.conf.Topic, "publisher", c.Peer, "error", err)
+			c.Member.breakOff(c)
+			return false
+		}
+		if !ok {
+			return false
+		}
+		if !c.Member.observe(c, rec) || rec.Kind == journal.KindMark || !b.follows(rec) {
+			continue
+		}
+		d.Conn, d.Gap = c, nil
+		switch {
+		case rec.Kind == journal.KindGap:
+			d.Gap = &Gap{Reason: rec.Gap.Reason.String(), From: rec.Gap.From, To: rec.Gap.To, Count: rec.Gap.Count}
+		case !c.Member.mayWrite(b.conf.Rule.Load(), c, rec.Topic):
+			c.Member.Ack(c, rec.Seq)
+			d.Gap = &Gap{Reason: "refused", From: rec.Seq, To: rec.Seq, Count: 1}
+		case rec.Headers.Len()+rec.Trace.Len() > 0:
+			f.kept = true
+		}
+		return true
+	}
+}
+
+var errNotAsked = errors.New("a message of a topic that was not asked for")
