@@ -39,7 +39,7 @@ func TestAReplyThatWaitsHoldsWhatItCounts(t *testing.T) { // SEC-386
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
+			inEach(t, func(w *world) {
 				t := w.t
 				server := w.node("orders", Limits{InFlightBytes: 16 << 20})
 				server.handler.onCall("kilo", func(c *Call) {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/security" //nolint:depguard // as in network_test.go
 )

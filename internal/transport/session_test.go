@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/transport/quicconn"
 	"github.com/linkmesh/link/internal/wire"

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 
-	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // as in network_test.go
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // as in network_test.go
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/udp"
 )
 

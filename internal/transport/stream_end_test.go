@@ -211,7 +211,7 @@ func TestAStatusArrivesBehindAStream(t *testing.T) {
 
 // TestAStatusWaitsForRoom checks that a STATUS and the frames before it arrive once the peer makes room.
 func TestAStatusWaitsForRoom(t *testing.T) {
-	inWorld(t, func(w *world) {
+	inEach(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {

@@ -58,8 +58,9 @@ type Conn struct {
 	next   uint64
 	// both and uni hold the streams that wait for Accept and AcceptUni.
 	both, uni queue
-	// window is how many more bytes this end may send.
-	window int
+	// window is how many more bytes this end may send, and holding the streams with bytes that wait for more of it.
+	window  int
+	holding map[*stream]struct{}
 	// more wakes writers that wait for window.
 	more notify.Broadcast
 	// stats counts a packet for each write, and one that acknowledges it.
@@ -90,7 +91,7 @@ func Pair(dialing, accepting context.Context, dialer, acceptor End) (here, there
 func (p *pair) newConn(ctx context.Context, end End) *Conn {
 	end.Window, end.StreamWindow = cmp.Or(end.Window, 32<<20), cmp.Or(end.StreamWindow, 6<<20)
 	c := &Conn{
-		pair: p, end: end, streams: make(map[*stream]struct{}),
+		pair: p, end: end, streams: make(map[*stream]struct{}), holding: make(map[*stream]struct{}),
 		both: queue{arrived: notify.NewFlag()}, uni: queue{arrived: notify.NewFlag()},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -289,6 +290,7 @@ func (c *Conn) endLocked(why error) {
 		s.failLocked(why)
 	}
 	c.streams = nil
+	clear(c.holding)
 }
 
 // Context implements carrier.Conn.

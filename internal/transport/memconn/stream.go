@@ -40,8 +40,12 @@ type sending struct {
 
 	// The fields below are guarded by pair.mu.
 
-	// over is why nothing can be written any more.
+	// over is why nothing can be written any more. done means that the other end also has all that was written before.
 	over error
+	done bool
+	// held is what Write has taken although the other end has no room for it, as QUIC holds up to a packet. It follows
+	// what was written.
+	held []byte
 	// room is how many more bytes the other end takes. written counts those it took, and reliable is what written was at
 	// the last MarkReliable.
 	room              int
@@ -92,12 +96,16 @@ func (s *stream) TryWrite(b []byte) error {
 	switch {
 	case s.over != nil:
 		return s.over
-	case len(b) > min(s.room, s.conn.window):
+	case len(s.held)+len(b) > min(s.room, s.conn.window):
 		return carrier.ErrWouldBlock
 	}
+	s.pushLocked()
 	s.deliverLocked(b)
 	return nil
 }
+
+// packet is how many bytes Write may leave for later.
+const packet = 1200
 
 // Write implements carrier.Sender.
 func (s *stream) Write(b []byte) (n int, err error) {
@@ -113,11 +121,16 @@ func (s *stream) Write(b []byte) (n int, err error) {
 			s.conn.mu.Unlock()
 			return n, os.ErrDeadlineExceeded
 		}
-		m := min(len(b)-n, s.room, s.conn.window)
-		s.deliverLocked(b[n : n+m])
-		if n += m; n == len(b) {
+		s.pushLocked()
+		if len(s.held) == 0 {
+			m := min(len(b)-n, s.room, s.conn.window)
+			s.deliverLocked(b[n : n+m])
+			n += m
+		}
+		if len(s.held)+len(b)-n <= packet {
+			s.holdLocked(b[n:])
 			s.conn.mu.Unlock()
-			return n, nil
+			return len(b), nil
 		}
 		more, deadline := s.conn.more.C(), s.deadline
 		s.conn.mu.Unlock()
@@ -139,6 +152,29 @@ func wait(flag notify.Flag, more <-chan struct{}, deadline time.Time) {
 	case <-flag:
 	case <-more:
 	case <-late:
+	}
+}
+
+// holdLocked keeps b until the other end makes room.
+func (s *stream) holdLocked(b []byte) {
+	if len(b) > 0 {
+		s.held = append(s.held, b...)
+		s.conn.holding[s] = struct{}{}
+	}
+}
+
+// pushLocked delivers what is held, as far as there is room, and the end that follows it.
+func (s *stream) pushLocked() {
+	n := min(len(s.held), s.room, s.conn.window)
+	s.deliverLocked(s.held[:n])
+	if s.held = s.held[n:]; len(s.held) > 0 {
+		return
+	}
+	delete(s.conn.holding, s)
+	if s.over == carrier.ErrFinished && !s.done { //nolint:errorlint // Finish has set it
+		s.other.ends = io.EOF
+		s.doneLocked()
+		s.arriveLocked()
 	}
 }
 
@@ -184,13 +220,21 @@ func (s *stream) SetWriteDeadline(t time.Time) error {
 func (s *stream) MarkReliable() {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	s.reliable = s.written
+	s.reliable = s.written + len(s.held)
 }
 
-// CancelWrite implements carrier.Sender.
+// CancelWrite implements carrier.Sender. A reset that promises more than the other end has room for ends the connection.
 func (s *stream) CancelWrite(code wire.Code) {
 	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
+	beyond := s.over == nil && s.reliable > s.written
+	s.cancelWriteLocked(code)
+	s.conn.mu.Unlock()
+	if beyond {
+		s.conn.End(&carrier.EndError{End: carrier.EndFailed, Remote: true}, &carrier.EndError{End: carrier.EndViolated})
+	}
+}
+
+func (s *stream) cancelWriteLocked(code wire.Code) {
 	if s.over != nil {
 		return
 	}
@@ -210,19 +254,28 @@ func (s *stream) Finish() {
 	if s.over != nil {
 		return
 	}
-	s.other.ends = io.EOF
-	s.stopLocked(carrier.ErrFinished)
-	s.arriveLocked()
+	s.over = carrier.ErrFinished
+	s.cancel(s.over)
+	s.pushLocked()
 }
 
 // stopLocked ends the direction to the other end.
 func (s *stream) stopLocked(why error) {
 	if s.over != nil {
+		// Whatever Finish has left to follow is not read any more.
+		s.doneLocked()
 		return
 	}
 	s.over = why
 	s.wake.Set()
 	s.cancel(why)
+	s.doneLocked()
+}
+
+// doneLocked notes that nothing more goes to the other end.
+func (s *stream) doneLocked() {
+	s.done, s.held = true, nil
+	delete(s.conn.holding, s)
 	s.creditLocked()
 	s.other.creditLocked()
 }
@@ -278,10 +331,14 @@ func (s *stream) dropLocked(n int) {
 
 // returnLocked gives the other end room for n bytes.
 func (s *stream) returnLocked(n int) {
+	c := s.other.conn
 	s.other.room += n
-	s.other.conn.window += n
+	c.window += n
+	for held := range c.holding {
+		held.pushLocked()
+	}
 	s.other.wake.Set()
-	s.other.conn.more.All()
+	c.more.All()
 }
 
 // SetReadDeadline implements carrier.Receiver.
@@ -319,7 +376,7 @@ func (s *stream) ReleaseCredit() {
 // creditLocked forgets the stream if both directions are over, and lets the end that opened it open another, once this end
 // has released the credit.
 func (s *stream) creditLocked() {
-	if s.over == nil || !s.seen {
+	if !s.done || !s.seen {
 		return
 	}
 	delete(s.conn.streams, s)
@@ -340,6 +397,7 @@ func (s *stream) failLocked(why error) {
 	if s.over == nil {
 		s.over = why
 	}
+	s.done, s.held = true, nil
 	s.cancel(why)
 	s.wake.Set()
 	s.arrived.Set()

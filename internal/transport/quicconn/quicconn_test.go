@@ -10,8 +10,8 @@ import (
 	"github.com/quic-go/quic-go/testutils/simnet"
 	"go.uber.org/goleak"
 
-	"github.com/linkmesh/link/internal/mtls"         //nolint:depguard // tests use real identities; the package itself knows none
-	"github.com/linkmesh/link/internal/securitytest" //nolint:depguard // as above
+	"github.com/linkmesh/link/internal/mtls" //nolint:depguard // tests use real identities; the package itself knows none
+	"github.com/linkmesh/link/internal/securitytest"
 	"github.com/linkmesh/link/internal/transport/carrier"
 	"github.com/linkmesh/link/internal/transport/carriertest"
 	"github.com/linkmesh/link/internal/transport/quicconn"
