@@ -51,6 +51,11 @@ type arrivals struct {
 
 	// The fields below belong to the goroutine of the member.
 
+	remains
+}
+
+// remains is what is kept of a stream that has ended.
+type remains struct {
 	// others is for OneOf. It receives if another publisher, which sends again what is dropped
 	// here, stands by.
 	others <-chan struct{}
@@ -170,7 +175,7 @@ func newArrivals(ctx context.Context, to intake, c *Conn, st *link.Stream, turn 
 	a := &arrivals{
 		to: to, conn: c, stream: st, turn: turn, parts: lane.Joiner{Most: maxRecords},
 		wake: notify.NewFlag(), over: make(chan struct{}),
-		others: to.box.others, room: to.box.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer())),
+		remains: remains{others: to.box.others, room: to.box.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer()))},
 	}
 	a.live, a.die = context.WithCancel(ctx)
 	// While a part waits for its turn, the pulse tells the publisher that this subscriber is not stuck.

@@ -43,7 +43,7 @@ func (l *Loose) arrivals(st *script) *arrivals {
 	live, die := context.WithCancel(l.ctx)
 	return &arrivals{
 		to: intake{box: l.Inbox, member: l.conn.Member}, conn: l.conn, stream: st, parts: lane.Joiner{Most: maxRecords},
-		wake: notify.NewFlag(), over: make(chan struct{}), live: live, die: die, room: NewShared().unheard.Holder(share.Key{Name: "feed"}),
+		wake: notify.NewFlag(), over: make(chan struct{}), live: live, die: die, remains: remains{room: NewShared().unheard.Holder(share.Key{Name: "feed"})},
 	}
 }
 
