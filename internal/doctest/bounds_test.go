@@ -21,9 +21,9 @@ import (
 // rows maps each constant to words by which the row of docs/design.md is found that holds its value.
 func rows() map[string]string {
 	return map[string]string{
-		"protocol/internal/lane.MaxFrame":                       "frame of records",
-		"protocol/internal/lane.MaxParts":                       "`lane.MaxParts`",
-		"protocol/internal/lane.MaxStreams":                     "subscriptions of a node, of a service",
+		"protocol/internal/flow.MaxFrame":                       "frame of records",
+		"protocol/internal/flow.MaxParts":                       "`flow.MaxParts`",
+		"protocol/internal/flow.MaxStreams":                     "subscriptions of a node, of a service",
 		"protocol/pubsub/internal/serve.MaxBlock":               "`Backpressure`",
 		"protocol/pubsub.MaxDurable":                            "durable names at a publisher",
 		"protocol/pubsub/internal/serve.MaxDurable":             "durable names at a publisher",
@@ -135,8 +135,8 @@ func inner() map[string]string {
 		pace   = "how work is cut up; nothing is refused or lost by it"
 	)
 	return map[string]string{
-		"protocol/internal/lane.MinFrame":   pace,
-		"protocol/internal/lane.leastParts": sum,
+		"protocol/internal/flow.MinFrame":   pace,
+		"protocol/internal/flow.leastParts": sum,
 		"protocol/internal/varint.Max":      parser,
 		// The row writes this constant as a power.
 		"protocol/pubsub/internal/serve.maxDelay":          parser,

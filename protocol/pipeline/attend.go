@@ -8,7 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/protocol/internal/fleet"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
 )
@@ -180,7 +180,7 @@ func (l *workerLink) work(ctx context.Context) error {
 		q.tasks.Leave(w)
 	}
 	q.unlock()
-	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, most: lane.FrameFor(uint64(creditOf(st))), pongs: make(chan []byte, 1)}
+	c := &connection{link: l, queue: q, worker: w, ready: ready, stream: st, credit: credit, most: flow.FrameFor(uint64(creditOf(st))), pongs: make(chan []byte, 1)}
 	c.heard.Store(now)
 	ended := make(chan error, 1)
 	go func() {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/queue"
@@ -192,10 +192,10 @@ func (c *connection) tell(pending int, oldest time.Duration, now time.Time) erro
 
 // read handles what the worker sends, until the stream ends.
 func (c *connection) read() error {
-	flow := lane.Flow{Stream: c.stream, Credit: c.credit}
-	room := lane.PartsOf(c.queue.node).Of(c.stream.Peer())
+	grants := flow.Credit{Stream: c.stream, Credit: c.credit}
+	room := flow.PartsOf(c.queue.node).Of(c.stream.Peer())
 	defer room.Release()
-	joiner := lane.Joiner{Most: maxTasks, Room: room}
+	joiner := flow.Joiner{Most: maxTasks, Room: room}
 	defer joiner.Drop()
 	for {
 		f, err := c.stream.Recv()
@@ -207,7 +207,7 @@ func (c *connection) read() error {
 			return err
 		}
 		c.heard.Store(c.queue.clock.now().UnixNano())
-		if err := flow.Read(f); err != nil {
+		if err := grants.Read(f); err != nil {
 			return err
 		}
 		if f.Kind == frame.KindPart {

@@ -6,7 +6,7 @@ import (
 	"io"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 // stream is the part of [link.Stream] that a queue and a worker use. Within the node, localStream
@@ -38,7 +38,7 @@ func (q *Queue) toOwn(ctx context.Context, w *Worker) (near stream, wait func(),
 		return nil, nil, err
 	}
 	ctx, end := context.WithCancelCause(ctx)
-	there, back := make(chan link.Frame, lane.Frames), make(chan link.Frame, lane.Frames)
+	there, back := make(chan link.Frame, flow.Frames), make(chan link.Frame, flow.Frames)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -94,7 +94,7 @@ func (s *localStream) Recv() (link.Frame, error) {
 
 // Grant does nothing: the capacity of the channels bounds what is in flight.
 func (s *localStream) Grant(int, int) error             { return nil }
-func (s *localStream) Credit() (messages, bytes uint64) { return lane.Frames, mostCredit }
+func (s *localStream) Credit() (messages, bytes uint64) { return flow.Frames, mostCredit }
 func (s *localStream) Peer() link.Peer                  { return s.peer }
 func (s *localStream) Context() context.Context         { return s.ctx }
 func (s *localStream) Close()                           { s.end(link.Errorf(link.Canceled, "the stream was closed")) }
@@ -136,7 +136,7 @@ func (l *workerLink) open(ctx context.Context) (st stream, credit int, leave fun
 			return near, mostCredit, wait, err
 		}
 	}
-	shares := lane.SharesOf(q.node)
+	shares := flow.SharesOf(q.node)
 	remote, credit, err := shares.Open(ctx, q.node, q.route, l.ID)
 	if err != nil {
 		return nil, 0, nil, err

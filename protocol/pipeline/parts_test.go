@@ -15,7 +15,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pipeline"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
@@ -50,7 +50,7 @@ func TestAWorkerThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-394
 			all = append(all, enqueue(t, p, 1)...)
 		}
 		sleep(time.Minute)
-		if most := int64(lane.MaxParts/2 + queues<<10); refused.Load() == 0 || here.Load() > most {
+		if most := int64(flow.MaxParts/2 + queues<<10); refused.Load() == 0 || here.Load() > most {
 			t.Errorf("%d MiB of parts are here, want at most %d; %d streams were ended", here.Load()>>20, most>>20, refused.Load())
 		}
 		worker(t, mesh, func(context.Context, order) error { return nil })

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/internal/varint"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
@@ -86,7 +86,7 @@ func (s *session) send(work *pool.Work, now time.Time) error {
 	if err := s.control(work, now); err != nil {
 		return err
 	}
-	most := lane.FrameFor(uint64(s.credit))
+	most := flow.FrameFor(uint64(s.credit))
 	for rest := work.Outcomes; len(rest) > 0; {
 		n := cutOutcomes(rest, most)
 		if err := s.outcomes(rest[:n], rest, most); err != nil {
@@ -187,8 +187,8 @@ func sendList(st stream, kind link.FrameKind, numbers []uint64) error {
 
 // read handles the frames of a producer, until the stream ends.
 func (s *session) read() error {
-	flow := lane.Flow{Stream: s.stream, Credit: s.credit}
-	joiner := lane.Joiner{Most: maxTasks, Room: s.source.Room()}
+	grants := flow.Credit{Stream: s.stream, Credit: s.credit}
+	joiner := flow.Joiner{Most: maxTasks, Room: s.source.Room()}
 	defer joiner.Drop()
 	// since is when the first part of an unfinished frame arrived, or 0 if there is none.
 	var since int64
@@ -199,7 +199,7 @@ func (s *session) read() error {
 		}
 		now := s.worker.clock.now().UnixNano()
 		s.heard.Store(now)
-		if err := flow.Read(f); err != nil {
+		if err := grants.Read(f); err != nil {
 			return err
 		}
 		if f.Kind == frame.KindPart {

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 // sightings tells how the node looks to its own worker over the network. The node's queues cannot see
@@ -43,7 +43,7 @@ func (s *sightings) see(queue string, peer link.Peer) {
 	case at == nil:
 	case at.peer == nil:
 		at.peer = &peer
-	case lane.KeyOf(peer) != lane.KeyOf(*at.peer):
+	case flow.KeyOf(peer) != flow.KeyOf(*at.peer):
 		at.conflicting = true
 	}
 }

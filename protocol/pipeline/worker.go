@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/protocol/internal/epoch"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 	"github.com/linkmesh/link/protocol/pipeline/internal/pool"
 )
@@ -147,7 +147,7 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.arrive()
 		defer w.part()
 	}
-	from := lane.KeyOf(peer)
+	from := flow.KeyOf(peer)
 	w.mu.Lock()
 	now := w.clock.now()
 	src, found, err := w.pool.Join(pool.Hello{
@@ -177,11 +177,11 @@ func (w *Worker) serve(ctx context.Context, st stream) error {
 		w.wake.Set()
 	}()
 	s.credit = creditOf(st)
-	err = st.Grant(lane.Frames, s.credit)
+	err = st.Grant(flow.Frames, s.credit)
 	if errors.Is(err, link.ResourceExhausted) {
 		// The producer's other streams use up its share.
 		s.credit = leastCredit
-		err = st.Grant(lane.Frames, s.credit)
+		err = st.Grant(flow.Frames, s.credit)
 	}
 	if err != nil {
 		return err
@@ -212,7 +212,7 @@ func creditOf(st stream) int {
 
 // Bounds of the credit that a worker gives a producer, in bytes.
 const (
-	leastCredit = 2 * lane.MinFrame
+	leastCredit = 2 * flow.MinFrame
 	mostCredit  = 1 << 20
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
@@ -42,7 +42,7 @@ func TestPartsThatWaitForRoomOutlastTheirPublisher(t *testing.T) {
 
 // fillParts takes all the room for parts of a publisher at a node, until free is called.
 func fillParts(node, publisher *link.Node) (free func()) {
-	room := lane.PartsOf(node).Of(link.Peer{Identity: publisher.Identity()})
+	room := flow.PartsOf(node).Of(link.Peer{Identity: publisher.Identity()})
 	const step = 1 << 20
 	var taken int64
 	for ; room.Take(step) == nil; taken += step { //nolint:revive // it takes all there is

@@ -15,7 +15,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/race"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
@@ -74,7 +74,7 @@ func TestAPublisherThatSendsPartsWithoutAnEnd(t *testing.T) { // SEC-392
 		}
 		sleep(10 * time.Second)
 		// The 16 MiB are for what 40 streams have credit for.
-		if most := int64(lane.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 {
+		if most := int64(flow.MaxParts/2 + 16<<20); here.Load() > most || here.Load() < most/2 {
 			t.Errorf("%d MiB of parts are here, want at most %d, and not much less", here.Load()>>20, most>>20)
 		}
 		if told.Load() == 0 {

@@ -8,14 +8,14 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
 
 // maxRecords bounds a frame that comes in parts: the longest record that a log takes, and
 // one frame.
-const maxRecords = journal.DefaultMaxMessage + lane.MaxFrame
+const maxRecords = journal.DefaultMaxMessage + flow.MaxFrame
 
 // arrivals is where the frames of a stream arrive. The goroutine that reads the stream puts them into
 // the inbox and never waits, because the credit of the stream is their room there. Only a frame longer
@@ -27,8 +27,8 @@ type arrivals struct {
 	stream source
 	// turn is the room for a frame in parts, and parts has those that came. While line is empty they
 	// belong to whoever holds mu, otherwise to the goroutine of the member.
-	turn  lane.Turn
-	parts lane.Joiner
+	turn  flow.Turn
+	parts flow.Joiner
 	// wake tells the goroutine of the member that line, said or failed has changed. over is closed when
 	// nothing more arrives.
 	wake notify.Flag
@@ -166,11 +166,11 @@ func (a *arrivals) passLocked(f *arrival) bool {
 }
 
 // newArrivals returns what takes the frames of a stream.
-func newArrivals(to intake, c *Conn, st *link.Stream, turn lane.Turn) *arrivals {
+func newArrivals(to intake, c *Conn, st *link.Stream, turn flow.Turn) *arrivals {
 	a := &arrivals{
-		to: to, conn: c, stream: st, turn: turn, parts: lane.Joiner{Most: maxRecords},
+		to: to, conn: c, stream: st, turn: turn, parts: flow.Joiner{Most: maxRecords},
 		wake: notify.NewFlag(), over: make(chan struct{}),
-		remains: remains{others: to.box.others, room: to.box.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer()))},
+		remains: remains{others: to.box.others, room: to.box.conf.Shared.unheard.Holder(flow.KeyOf(st.Peer()))},
 	}
 	// While a part waits for its turn, the pulse tells the publisher that this subscriber is not stuck.
 	a.turn.Waits = func() {

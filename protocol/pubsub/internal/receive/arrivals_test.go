@@ -13,7 +13,7 @@ import (
 	"github.com/linkmesh/link/internal/notify"
 	"github.com/linkmesh/link/internal/share"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 )
 
@@ -41,7 +41,7 @@ func (l *Loose) arrivals(st *script) *arrivals {
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.conn.shrunk = notify.NewFlag()
 	return &arrivals{
-		to: intake{box: l.Inbox, member: l.conn.Member}, conn: l.conn, stream: st, parts: lane.Joiner{Most: maxRecords},
+		to: intake{box: l.Inbox, member: l.conn.Member}, conn: l.conn, stream: st, parts: flow.Joiner{Most: maxRecords},
 		wake: notify.NewFlag(), over: make(chan struct{}), remains: remains{room: NewShared().unheard.Holder(share.Key{Name: "feed"})},
 	}
 }
@@ -78,13 +78,13 @@ func TestAFrameGoesStraightIntoTheInbox(t *testing.T) {
 // TestWhatHasNoRoomStandsInLine checks that a part without room, and what comes behind it, reaches the
 // inbox in order when there is room, and that marks do not wait for it.
 func TestWhatHasNoRoomStandsInLine(t *testing.T) {
-	all := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
+	all := flow.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
 	room := all.Of(link.Peer{})
 	defer room.Release()
 	l, st := NewLoose("t"), new(script)
 	a := l.arrivals(st)
 	defer a.drop()
-	a.turn = lane.Turn{Parts: all, Room: room, Size: maxRecords}
+	a.turn = flow.Turn{Parts: all, Room: room, Size: maxRecords}
 	var taken int64
 	for ; room.Take(maxRecords) == nil; taken += maxRecords { //nolint:revive // it takes all there is
 	}
@@ -163,14 +163,14 @@ func TestAStreamThatHasEndedIsHeardToItsEnd(t *testing.T) {
 					room = other.Holder(share.Key{Name: "feed"})
 					a.room = room
 				}
-				for i := range lane.Frames + more {
+				for i := range flow.Frames + more {
 					a.take(records(fmt.Sprint(i)))
 				}
 				a.end()
 				done := make(chan error, 1)
 				go func() { done <- a.run(l.ctx) }()
 				synctest.Wait()
-				n := lane.Frames
+				n := flow.Frames
 				if c.room {
 					n += more
 					if room.Held() < waiterCost || len(done) > 0 {

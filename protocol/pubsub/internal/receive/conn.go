@@ -7,7 +7,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/notify"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
@@ -24,8 +24,8 @@ type Conn struct {
 
 	reader *journal.Reader
 	epoch  uint64
-	// flow lets the publisher send more. It belongs to the goroutine that reads the subscription.
-	flow lane.Flow
+	// grants let the publisher send more. They belong to the goroutine that reads the subscription.
+	grants flow.Credit
 	// reuse takes back a body that nothing refers to; nil if bodies are not reused.
 	reuse func(body []byte)
 
@@ -60,10 +60,10 @@ type Conn struct {
 }
 
 // holds reserves room for a frame and reports whether there was any. Only frames longer than
-// lane.MaxFrame need room: one always has it, and others have it while all of them together are
+// flow.MaxFrame need room: one always has it, and others have it while all of them together are
 // no longer than maxRecords.
 func (c *Conn) holds(size int) bool {
-	if size <= lane.MaxFrame {
+	if size <= flow.MaxFrame {
 		return true
 	}
 	if n := c.long.Load(); n > 0 && n+int64(size) > maxRecords {
@@ -100,7 +100,7 @@ func (m *Member) readOn(c *Conn) uint64 {
 
 // letGo releases the room of a long frame.
 func (c *Conn) letGo(f *frames) {
-	if len(f.body) <= lane.MaxFrame {
+	if len(f.body) <= flow.MaxFrame {
 		return
 	}
 	c.long.Add(-int64(len(f.body)))
@@ -125,7 +125,7 @@ func (c *Conn) read(f *frames) {
 	c.letGo(f)
 	c.Member.finished(f)
 	// Longer bodies are rare and not worth keeping.
-	if !f.kept && c.reuse != nil && cap(f.body) <= 2*lane.MaxFrame {
+	if !f.kept && c.reuse != nil && cap(f.body) <= 2*flow.MaxFrame {
 		c.reuse(f.body)
 	}
 	credited := 0
@@ -133,7 +133,7 @@ func (c *Conn) read(f *frames) {
 		credited = 1
 	}
 	// The streams of connections return no error.
-	_ = c.flow.Count(credited, f.owed, c.waiting.Load() > 0)
+	_ = c.grants.Count(credited, f.owed, c.waiting.Load() > 0)
 }
 
 // lender grants credit to the publisher of a stream. Its Grant returns no error.

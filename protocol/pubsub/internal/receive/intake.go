@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link/internal/notify"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -52,7 +52,7 @@ func (i intake) put(f *frames) {
 // note queues a frame with the publisher's position. If many frames wait, it drops the frame, because
 // the next one has the position again.
 func (i intake) note(f *frames) {
-	if i.box.queue.len() < lane.Frames {
+	if i.box.queue.len() < flow.Frames {
 		i.member.received(f)
 		i.box.queue.push(f)
 	}

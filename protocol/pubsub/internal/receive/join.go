@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/protocol/internal/fleet"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 )
 
@@ -123,7 +123,7 @@ func (b *Inbox) listen(m *Member) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.ctx))
 	defer cancel()
 	opening := context.AfterFunc(b.ctx, cancel)
-	shares := lane.SharesOf(b.conf.Node)
+	shares := flow.SharesOf(b.conf.Node)
 	st, credit, err := shares.Open(ctx, b.conf.Node, frame.Route(m.Service), m.ID)
 	if err != nil {
 		return err
@@ -144,8 +144,8 @@ func (b *Inbox) listen(m *Member) error {
 	rest, quit := context.WithCancel(b.ctx)
 	defer quit()
 	cut := func() { quit(); st.Close() }
-	flow := lane.Flow{Stream: lender{st}, Credit: credit}
-	c := to.joined(&Conn{Peer: st.Peer(), Foreign: outside(b.conf.Node, st.Peer()), flow: flow, cut: cut, reuse: st.Recycle}, answer)
+	grants := flow.Credit{Stream: lender{st}, Credit: credit}
+	c := to.joined(&Conn{Peer: st.Peer(), Foreign: outside(b.conf.Node, st.Peer()), grants: grants, cut: cut, reuse: st.Recycle}, answer)
 	say := func(v *frame.Verdict) error {
 		f, err := frame.Encode(frame.KindVerdict, v)
 		if err == nil {
@@ -165,10 +165,10 @@ func (b *Inbox) listen(m *Member) error {
 		_ = st.CloseSend()
 	}, cancel)
 	defer leaving()
-	all := lane.PartsOf(b.conf.Node)
+	all := flow.PartsOf(b.conf.Node)
 	room := all.Of(st.Peer())
 	defer room.Release()
-	in := newArrivals(to, c, st, lane.Turn{Parts: all, Room: room, Size: maxRecords})
+	in := newArrivals(to, c, st, flow.Turn{Parts: all, Room: room, Size: maxRecords})
 	st.Deliver(in.take, in.end)
 	return in.run(rest)
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -24,7 +24,7 @@ func NewLoose(pattern string) *Loose {
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	b.cancel(nil)
 	m := newMember("feed", "feed-1", ask, false)
-	return &Loose{Inbox: b, conn: &Conn{Member: m, reader: journal.NewReader(journal.ReaderLimits{}), flow: lane.Flow{Stream: noLender{}}}}
+	return &Loose{Inbox: b, conn: &Conn{Member: m, reader: journal.NewReader(journal.ReaderLimits{}), grants: flow.Credit{Stream: noLender{}}}}
 }
 
 // Fill lets Next read a frame of records, as if they had not been read before. reuse is called with

@@ -3,7 +3,7 @@ package receive
 import (
 	"context"
 
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 )
 
@@ -44,7 +44,7 @@ func (s *ownSink) Topics(say *frame.Published) error {
 func (s *ownSink) Last([]byte) error { return nil }
 
 // Size implements frame.Sink.
-func (s *ownSink) Size() int { return lane.MaxFrame }
+func (s *ownSink) Size() int { return flow.MaxFrame }
 
 // Draining implements frame.Sink. A node's own subscriptions are served to the end.
 func (s *ownSink) Draining() <-chan struct{} { return nil }
@@ -59,7 +59,7 @@ func (b *Inbox) listenHere(p Publisher, to intake) error {
 	sink := &ownSink{ctx: ctx, in: to}
 	return p.Attach(ctx, to.ask, sink, func(answer *frame.Subscribed, say func(v *frame.Verdict) error) (end func()) {
 		node := b.conf.Node
-		c := &Conn{cut: cancel, full: lane.Frames, flow: lane.Flow{Stream: noLender{}}}
+		c := &Conn{cut: cancel, full: flow.Frames, grants: flow.Credit{Stream: noLender{}}}
 		c.Peer.Identity, c.Peer.Instance, c.Peer.Addr = node.Identity(), node.Instance(), node.Addr()
 		sink.conn = to.joined(c, answer)
 		judged := to.judging(ctx, sink.conn, say)

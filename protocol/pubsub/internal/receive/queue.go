@@ -4,12 +4,12 @@ import (
 	"sync"
 
 	"github.com/linkmesh/link/internal/notify"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 // queue holds the frames that were received and not read, in order for each publisher. While the
 // streams last, it has room for all that their publishers may send by the credit that they have.
-// Of streams that have ended, it keeps what is among its first lane.Frames, and beyond these what
+// Of streams that have ended, it keeps what is among its first flow.Frames, and beyond these what
 // there is room for; see [arrivals].
 type queue struct {
 	// filled wakes the goroutine that reads the subscription.
@@ -39,8 +39,8 @@ func (q *queue) pop() *frames {
 	}
 	f := q.list.pop()
 	var moved *Conn
-	if q.list.len() >= lane.Frames {
-		moved = q.list.at(lane.Frames - 1).conn
+	if q.list.len() >= flow.Frames {
+		moved = q.list.at(flow.Frames - 1).conn
 	}
 	q.mu.Unlock()
 	if moved != nil {
@@ -56,12 +56,12 @@ func (q *queue) len() int {
 	return q.list.len()
 }
 
-// beyond returns how many bytes the frames of a connection take that are behind the first lane.Frames;
+// beyond returns how many bytes the frames of a connection take that are behind the first flow.Frames;
 // 0 if there are none.
 func (q *queue) beyond(c *Conn) (bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := lane.Frames; i < q.list.len(); i++ {
+	for i := flow.Frames; i < q.list.len(); i++ {
 		if f := q.list.at(i); f.conn == c {
 			bytes += len(f.body) + frameCost
 		}
@@ -69,12 +69,12 @@ func (q *queue) beyond(c *Conn) (bytes int) {
 	return bytes
 }
 
-// cut removes the frames of a connection that are behind the first lane.Frames, and returns them.
+// cut removes the frames of a connection that are behind the first flow.Frames, and returns them.
 func (q *queue) cut(c *Conn) (out []*frames) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	kept := lane.Frames
-	for i := lane.Frames; i < q.list.len(); i++ {
+	kept := flow.Frames
+	for i := flow.Frames; i < q.list.len(); i++ {
 		f := q.list.at(i)
 		if f.conn == c {
 			out = append(out, f)

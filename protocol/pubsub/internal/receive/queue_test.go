@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/linkmesh/link/internal/notify"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 // TestAFifoKeepsItsOrder pushes and pops in all proportions, beside a slice that does the same.
@@ -48,13 +48,13 @@ func TestCutTakesTheEndOfOneConnection(t *testing.T) {
 	one, other := new(Conn), new(Conn)
 	var want []*frames
 	cut := 0
-	for i := range 2 * lane.Frames {
+	for i := range 2 * flow.Frames {
 		f := &frames{conn: one, body: make([]byte, 1)}
 		if i%3 == 0 {
 			f.conn = other
 		}
 		q.push(f)
-		if i >= lane.Frames && f.conn == one {
+		if i >= flow.Frames && f.conn == one {
 			cut++
 		} else {
 			want = append(want, f)

@@ -3,7 +3,7 @@ package serve
 import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 const (
@@ -28,7 +28,7 @@ func (h *Hub) takeSession(peer link.Peer, durable bool) (ended func(), err error
 	if durable {
 		pool, name = h.durable, "durable names (pubsub.MaxDurable)"
 	}
-	holder := pool.Holder(lane.KeyOf(peer))
+	holder := pool.Holder(flow.KeyOf(peer))
 	if err := holder.Take(1); err != nil {
 		holder.Release()
 		return nil, link.Errorf(link.ResourceExhausted, "subscribe: no room for one more of the %s of %s here, it has %d: %w", name, peer.Service(), holder.Held(), err)
@@ -49,7 +49,7 @@ type quota struct {
 // admit counts a subscription of a peer, both for its node and against the share of its
 // identity. Release gives it back.
 func (h *Hub) admit(peer link.Peer) (release func(), err error) {
-	node := quota{lane.KeyOf(peer), peer.Instance}
+	node := quota{flow.KeyOf(peer), peer.Instance}
 	if n := h.count(node, 1); n > MaxSubscriptions {
 		h.count(node, -1)
 		return nil, link.Errorf(link.ResourceExhausted, "%s has %d subscriptions here already, and one node may have %d", peer, n-1, MaxSubscriptions)

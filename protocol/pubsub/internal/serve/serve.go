@@ -12,7 +12,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/foreign"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 )
@@ -89,7 +89,7 @@ func (h *Hub) serve(ctx context.Context, st *link.Stream) error {
 		return err
 	}
 	_, credit := st.Credit()
-	s, answer, err := h.open(streamSink{st, lane.FrameFor(credit)}, ask, peer)
+	s, answer, err := h.open(streamSink{st, flow.FrameFor(credit)}, ask, peer)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (h *Hub) open(out frame.Sink, ask *frame.Subscribe, peer link.Peer) (*sessi
 	if h.mayHaveKnown(ask) {
 		answer.Anew, want.Start = true, want.Start.Anew()
 	}
-	want.Who = lane.KeyOf(peer)
+	want.Who = flow.KeyOf(peer)
 	if ask.Session != "" {
 		if want.Ended, err = h.takeSession(peer, ask.Durable); err != nil {
 			return nil, answer, err

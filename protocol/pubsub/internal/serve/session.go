@@ -10,7 +10,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/notify"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
 	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
@@ -226,7 +226,7 @@ func getFrame(size int) *[]byte {
 
 // putFrame recycles a buffer, unless it is nil or a long record has made it long.
 func putFrame(buf *[]byte) {
-	if buf != nil && cap(*buf) <= 2*lane.MaxFrame {
+	if buf != nil && cap(*buf) <= 2*flow.MaxFrame {
 		outgoing.Put(buf)
 	}
 }

@@ -1,4 +1,4 @@
-package lane_test
+package flow_test
 
 import (
 	"sync/atomic"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 	"github.com/linkmesh/link/security"
 )
 
@@ -17,14 +17,14 @@ import (
 func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 	synctest.Test(t, func(t *testing.T) {
 		const frame, streams = 4 << 20, 200
-		parts := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
+		parts := flow.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
 		room := parts.Of(peer(t, "orders", "10.0.0.1:1", false))
 		defer room.Release()
 		var begun, ended atomic.Int64
 		next, given := make(chan struct{}), make(chan struct{})
 		for range streams {
 			go func() {
-				turn := lane.Turn{Parts: parts, Room: room, Size: frame}
+				turn := flow.Turn{Parts: parts, Room: room, Size: frame}
 				defer turn.End()
 				// Only the first Take of a turn takes room.
 				for range 2 {
@@ -38,7 +38,7 @@ func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 				ended.Add(1)
 			}()
 		}
-		const most = lane.MaxParts / 2 / frame
+		const most = flow.MaxParts / 2 / frame
 		for want := int64(most); want < streams; want += most {
 			synctest.Wait()
 			if begun.Load() != want || ended.Load() != want-most {
@@ -54,14 +54,14 @@ func TestWhoHasBegunAFrameCanEndIt(t *testing.T) { // SEC-392
 			t.Errorf("%d of %d frames have ended, and %d bytes are counted still", ended.Load(), streams, room.Held())
 		}
 		// The room is used up by something that does not take turns.
-		if err := room.Take(lane.MaxParts / 2); err != nil {
+		if err := room.Take(flow.MaxParts / 2); err != nil {
 			t.Fatal(err)
 		}
-		late := lane.Turn{Parts: parts, Room: room, Size: frame}
+		late := flow.Turn{Parts: parts, Room: room, Size: frame}
 		if close(given); late.Take(given) {
 			t.Error("a turn when there is no room, and nobody waits any more")
 		}
-		time.AfterFunc(time.Minute, func() { room.Give(lane.MaxParts / 2) })
+		time.AfterFunc(time.Minute, func() { room.Give(flow.MaxParts / 2) })
 		if !late.Take(nil) {
 			t.Error("no turn when there is room")
 		}

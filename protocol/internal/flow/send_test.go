@@ -1,4 +1,4 @@
-package lane_test
+package flow_test
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 const (
@@ -23,16 +23,16 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{Service: "echo"})
 		route := link.Route{Service: "echo", Name: "frames", Kind: link.KindChannel}
-		sizes := []int{0, 1, lane.MinFrame, lane.MinFrame + 1, 3 * lane.MinFrame, 1 << 20}
+		sizes := []int{0, 1, flow.MinFrame, flow.MinFrame + 1, 3 * flow.MinFrame, 1 << 20}
 		link.HostOf(node).Handle(route, func(_ context.Context, st *link.Stream) error {
 			_, credit := st.Credit()
 			for i, n := range sizes {
 				moved := 0
 				body := bytes.Repeat([]byte{byte(i)}, n)
-				if err := lane.Send(st, kindWhole, kindPart, lane.FrameFor(credit), body, func() { moved++ }); err != nil {
+				if err := flow.Send(st, kindWhole, kindPart, flow.FrameFor(credit), body, func() { moved++ }); err != nil {
 					return err
 				}
-				if want := max(n-1, 0) / lane.FrameFor(credit); moved != want {
+				if want := max(n-1, 0) / flow.FrameFor(credit); moved != want {
 					t.Errorf("%d bytes went in %d parts, want %d", n, moved, want)
 				}
 			}
@@ -40,22 +40,22 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 		})
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
-		const credit = 2 * lane.MinFrame
-		st, err := link.HostOf(client).Open(t.Context(), route, link.StreamCredit(lane.Frames, credit))
+		const credit = 2 * flow.MinFrame
+		st, err := link.HostOf(client).Open(t.Context(), route, link.StreamCredit(flow.Frames, credit))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer st.Close()
-		flow, joiner := lane.Flow{Stream: st, Credit: credit}, lane.Joiner{Most: 1 << 20}
+		grants, joiner := flow.Credit{Stream: st, Credit: credit}, flow.Joiner{Most: 1 << 20}
 		for i := 0; i < len(sizes); {
 			f, err := st.Recv()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(f.Body) > lane.MinFrame {
+			if len(f.Body) > flow.MinFrame {
 				t.Errorf("a frame of %d bytes", len(f.Body))
 			}
-			if err := flow.Read(f); err != nil {
+			if err := grants.Read(f); err != nil {
 				t.Fatal(err)
 			}
 			if f.Kind == kindPart {
@@ -73,7 +73,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 }
 
 func TestPartsHaveABound(t *testing.T) {
-	j := lane.Joiner{Most: 10}
+	j := flow.Joiner{Most: 10}
 	if err := j.Part(make([]byte, 10)); err != nil {
 		t.Fatal(err)
 	}
@@ -96,16 +96,16 @@ func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
 		})
 		mesh.Start(node)
 		client := mesh.Node(link.Config{})
-		shares := lane.SharesOf(client)
-		if lane.SharesOf(client) != shares {
+		shares := flow.SharesOf(client)
+		if flow.SharesOf(client) != shares {
 			t.Error("a node has more than one")
 		}
 		id := node.Instance()
 		last := 1 << 30
 		var open []*link.Stream
-		for i := range lane.MaxStreams {
+		for i := range flow.MaxStreams {
 			st, credit, err := shares.Open(t.Context(), client, route, id)
-			if err != nil || credit > last || credit < 2*lane.MinFrame {
+			if err != nil || credit > last || credit < 2*flow.MinFrame {
 				t.Fatalf("stream %d: credit %d after %d, %v", i, credit, last, err)
 			}
 			last = credit

@@ -1,4 +1,4 @@
-package lane_test
+package flow_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/internal/share/sharetest"
 	"github.com/linkmesh/link/linktest"
-	"github.com/linkmesh/link/protocol/internal/lane"
+	"github.com/linkmesh/link/protocol/internal/flow"
 )
 
 // TestOneMemberLeavesOthersTheirShare checks that one peer leaves the others their shares of what
@@ -24,12 +24,12 @@ func TestOneMemberLeavesOthersTheirShare(t *testing.T) { // SEC-394
 // streams as there may be.
 func parts(t *testing.T) sharetest.Bound {
 	const frame, part = 4 << 20, 1 << 20
-	all := lane.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
+	all := flow.PartsOf(linktest.NewMesh(t).Node(link.Config{}))
 	body := make([]byte, part)
-	var streams []*lane.Joiner
+	var streams []*flow.Joiner
 	var refused error
-	send := func(m sharetest.Member) (*lane.Joiner, error) {
-		j := &lane.Joiner{Most: frame, Room: all.Of(peer(t, m.Name, m.Addr, m.Advisory))}
+	send := func(m sharetest.Member) (*flow.Joiner, error) {
+		j := &flow.Joiner{Most: frame, Room: all.Of(peer(t, m.Name, m.Addr, m.Advisory))}
 		var failed error
 		for range frame / part {
 			if err := j.Part(body); err != nil {
@@ -50,8 +50,8 @@ func parts(t *testing.T) sharetest.Bound {
 			}
 			return held
 		},
-		Limit: func() int64 { return lane.MaxParts },
-		Tries: lane.MaxStreams,
+		Limit: func() int64 { return flow.MaxParts },
+		Tries: flow.MaxStreams,
 		Take: func(m sharetest.Member) {
 			j, err := send(m)
 			streams = append(streams, j)

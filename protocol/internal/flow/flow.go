@@ -1,4 +1,4 @@
-// Package lane has what the streams of all messaging patterns share: frames longer than the
+// Package flow has what the streams of all messaging patterns share: frames longer than the
 // credit of a stream, and the credit that a node's streams to one instance divide.
 //
 // # Overview
@@ -14,8 +14,8 @@
 //
 // # Concurrency
 //
-// A Joiner and a Flow belong to one goroutine. Shares and Parts are safe for concurrent use.
-package lane
+// A Joiner and a Credit belong to one goroutine. Shares and Parts are safe for concurrent use.
+package flow
 
 import (
 	"context"
@@ -56,9 +56,9 @@ func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, m
 	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})
 }
 
-// Flow grants the credit of read frames again to the peer of a stream, in as few frames as
+// Credit grants the credit of read frames again to the peer of a stream, in as few frames as
 // possible: the peer always has at least three quarters of the credit.
-type Flow struct {
+type Credit struct {
 	Stream interface {
 		Grant(messages, bytes int) error
 	}
@@ -68,7 +68,7 @@ type Flow struct {
 }
 
 // Read notes that a frame was read. It may grant credit.
-func (f *Flow) Read(frame link.Frame) error {
+func (f *Credit) Read(frame link.Frame) error {
 	if !frame.Credited {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (f *Flow) Read(frame link.Frame) error {
 // Count notes that credited frames with so many bytes were read. It may grant credit, and grants all
 // that is due unless there is more to read: a grant costs both sides as much as hundreds of messages,
 // but whoever has nothing to read has time for it.
-func (f *Flow) Count(frames, bytes int, more bool) error {
+func (f *Credit) Count(frames, bytes int, more bool) error {
 	f.frames += frames
 	f.bytes += bytes
 	if f.frames == 0 || more && f.frames < Frames/4 && f.bytes < f.Credit/4 {
