@@ -107,12 +107,6 @@ var (
 
 // Timing of registrations.
 const (
-	// checkTTL is the time without a heartbeat after which an instance is out.
-	checkTTL = 15 * time.Second
-
-	// heartbeatEvery is the interval of heartbeats, plus or minus 10 percent.
-	heartbeatEvery = 5 * time.Second
-
 	// verifyEvery is how often a registration is compared with the agent's entry.
 	verifyEvery = time.Minute
 

@@ -8,6 +8,15 @@ import (
 	"github.com/linkmesh/link/internal/backoff"
 )
 
+// Timing of heartbeats.
+const (
+	// heartbeatEvery is the interval of heartbeats, plus or minus 10 percent.
+	heartbeatEvery = 5 * time.Second
+
+	// checkTTL is the time without a heartbeat after which an instance is out.
+	checkTTL = 15 * time.Second
+)
+
 // Backoff of heartbeats. The limits ensure that a forgotten registration is restored within 15 s of
 // the agent's return. The limit is lower while the agent is unreachable, when a try costs it nothing.
 const (

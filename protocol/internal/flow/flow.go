@@ -4,8 +4,8 @@
 // # Overview
 //
 // A credited frame needs as much credit as it has bytes, so a frame longer than all the
-// credit of its stream would never be sent. [Send] cuts such frames into parts, and a
-// [Joiner] joins them on the other side. The parts take memory there until the end of the
+// credit of its stream would never be sent. Senders cut such frames into parts of
+// [FrameFor] bytes, and a [Joiner] joins them on the other side. The parts take memory there until the end of the
 // frame is sent; [Parts] bounds that memory.
 //
 // The streams of one connection have a bounded credit together, so that a stream that is
@@ -39,21 +39,6 @@ const (
 // another is read.
 func FrameFor(credit uint64) int {
 	return int(min(max(credit/2, MinFrame), MaxFrame))
-}
-
-// Send sends body as a credited frame of a kind. If body has more than most bytes, Send
-// first sends parts of most bytes, and calls moved after each unless it is nil; the frame
-// then has the rest. Send does not keep body.
-func Send(st interface{ Send(f link.Frame) error }, kind, part link.FrameKind, most int, body []byte, moved func()) error {
-	for ; len(body) > most; body = body[most:] {
-		if err := st.Send(link.Frame{Kind: part, Credited: true, Body: body[:most]}); err != nil {
-			return err
-		}
-		if moved != nil {
-			moved()
-		}
-	}
-	return st.Send(link.Frame{Kind: kind, Credited: true, Body: body})
 }
 
 // Credit grants the credit of read frames again to the peer of a stream, in as few frames as

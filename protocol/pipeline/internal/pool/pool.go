@@ -38,10 +38,6 @@ const (
 	DefaultCacheTime  = 2 * time.Minute
 	DefaultCacheBytes = 16 << 20
 
-	// MaxPrefetch bounds the tasks that wait here beyond the slots. The slots need about
-	// one round trip to do what waits, so a high bound does not cause long waits; 64 would
-	// cost tasks of microseconds a third of their rate.
-	MaxPrefetch = 1024
 	// MaxSources bounds the queues of one identity.
 	MaxSources = 1024
 	// CacheCount is how many outcomes of one queue are kept.

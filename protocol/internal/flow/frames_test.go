@@ -29,7 +29,7 @@ func TestFramesOfAnyLengthPass(t *testing.T) {
 			for i, n := range sizes {
 				moved := 0
 				body := bytes.Repeat([]byte{byte(i)}, n)
-				if err := flow.Send(st, kindWhole, kindPart, flow.FrameFor(credit), body, func() { moved++ }); err != nil {
+				if err := send(st, flow.FrameFor(credit), body, func() { moved++ }); err != nil {
 					return err
 				}
 				if want := max(n-1, 0) / flow.FrameFor(credit); moved != want {
@@ -125,4 +125,15 @@ func TestStreamsShareTheCreditOfTheirConnection(t *testing.T) {
 			st.Close()
 		}
 	})
+}
+
+// send sends body in parts of most bytes, and calls moved after each but the last.
+func send(st *link.Stream, most int, body []byte, moved func()) error {
+	for ; len(body) > most; body = body[most:] {
+		if err := st.Send(link.Frame{Kind: kindPart, Credited: true, Body: body[:most]}); err != nil {
+			return err
+		}
+		moved()
+	}
+	return st.Send(link.Frame{Kind: kindWhole, Credited: true, Body: body})
 }
