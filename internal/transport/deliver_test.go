@@ -28,7 +28,7 @@ func TestDeliverTellsBothSidesOfTheEnd(t *testing.T) {
 		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
 		server.handler.onStream("stream", func(s *Stream) {
 			heard := hear(s)
-			for _, body := range strings.FieldsSeq(heard) {
+			for body := range strings.FieldsSeq(heard) {
 				if err := s.Send(s.Canceled(), plain("re:"+body)); err != nil {
 					t.Errorf("sending: %v", err)
 				}
