@@ -26,15 +26,13 @@ type Registry struct {
 	// datacenters begins with "", the agent's own.
 	datacenters []string
 
-	// namespace and partition are those of Consul Enterprise.
-	namespace string
-	partition string
-	log       *slog.Logger
-	lines     *limitlog.Logger
-	feed      *feed.Feed
-	names     *feed.Names
-	saver     *saver
-	budget    *budget
+	tenancy
+	log    *slog.Logger
+	lines  *limitlog.Logger
+	feed   *feed.Feed
+	names  *feed.Names
+	saver  *saver
+	budget *budget
 
 	// polls limits the concurrent queries of watches without a slot of the budget.
 	polls chan struct{}
@@ -53,6 +51,12 @@ type Registry struct {
 	policies int
 	watches
 	announced
+}
+
+// tenancy is where the services of a registry are in Consul Enterprise.
+type tenancy struct {
+	namespace string
+	partition string
 }
 
 // watches are what the program watches.
@@ -100,8 +104,7 @@ func New(cfg Config) (*Registry, error) {
 	return &Registry{
 		client:      c,
 		datacenters: cfg.sources(),
-		namespace:   os.Getenv(api.HTTPNamespaceEnvName),
-		partition:   os.Getenv(api.HTTPPartitionEnvName),
+		tenancy:     tenancy{namespace: os.Getenv(api.HTTPNamespaceEnvName), partition: os.Getenv(api.HTTPPartitionEnvName)},
 		log:         cfg.Logger,
 		lines:       lines,
 		feed:        feed.New("consul"),

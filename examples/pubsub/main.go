@@ -44,6 +44,7 @@ func count(class string, sub *pubsub.Subscription[Picture]) {
 			break
 		}
 	}
+	sub.Close()
 	fmt.Printf("%s: received %d, missed %d, in all %d\n", class, received, missed, received+missed)
 }
 

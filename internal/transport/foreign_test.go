@@ -16,7 +16,7 @@ import (
 // which a peer ends a connection.
 func TestWhatPeersSayIsEscapedInErrors(t *testing.T) { // SEC-124
 	const evil = "bye\x1b[2J\nlevel=ERROR msg=forged \u202e"
-	s := &Session{remoteAddr: "192.0.2.1:1"}
+	s := &Session{whereabouts: whereabouts{remoteAddr: "192.0.2.1:1"}}
 	for name, err := range map[string]error{
 		"a refused dial":      dialError("192.0.2.1:1", wire.Protocol, quicconn.Translate(&quic.ApplicationError{Remote: true, ErrorCode: quic.ApplicationErrorCode(wire.CodeRefused), ErrorMessage: evil})),
 		"another version":     dialError("192.0.2.1:1", wire.Protocol, quicconn.Translate(&quic.ApplicationError{Remote: true, ErrorCode: quic.ApplicationErrorCode(wire.CodeIncompatible), ErrorMessage: evil})),

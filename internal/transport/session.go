@@ -23,13 +23,10 @@ type Session struct {
 	dialed bool
 	// dialedAs is nil unless this side dialed.
 	dialedAs *Peer
-	// remoteAddr is the address at the beginning, and moved the last one that RemoteAddr has seen.
-	remoteAddr string
-	moved      atomic.Pointer[address]
-	site       site
-	shares     shares
-	caller     *caller
-	group      *lifecycle.Group
+	whereabouts
+	shares shares
+	caller *caller
+	group  *lifecycle.Group
 
 	remote  remote
 	goodbye goodbye
@@ -42,6 +39,14 @@ type Session struct {
 	bulk    chan struct{} // holds a token per large message being written
 	usage   usage
 	vitals  vitals
+}
+
+// whereabouts is where the peer of a session is.
+type whereabouts struct {
+	// remoteAddr is the address at the beginning, and moved the last one that RemoteAddr has seen.
+	remoteAddr string
+	moved      atomic.Pointer[address]
+	site       site
 }
 
 // servingSide is what a session has if the peer dialed it.
@@ -61,9 +66,9 @@ type servingSide struct {
 func (e *Endpoint) newSession(conn carrier.Conn, who Identity, dialedAs *Peer) *Session {
 	s := &Session{
 		endpoint: e, conn: conn, ctx: conn.Context(), dialed: dialedAs != nil, dialedAs: dialedAs,
-		remoteAddr: conn.RemoteAddr().String(),
-		group:      lifecycle.New(conn.Context()),
-		bulk:       make(chan struct{}, bulkWrites),
+		whereabouts: whereabouts{remoteAddr: conn.RemoteAddr().String()},
+		group:       lifecycle.New(conn.Context()),
+		bulk:        make(chan struct{}, bulkWrites),
 	}
 	s.remote.ready, s.remote.routed = make(chan struct{}), make(chan struct{})
 	s.remote.tagRate = rate.NewLimiter(rate.Every(tagsEvery), tagsBurst)

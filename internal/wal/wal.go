@@ -131,8 +131,6 @@ type Log struct {
 	shut   bool
 	frozen *FrozenError
 	chain
-	// buf holds records about to be written. It is reused.
-	buf []byte
 	// round wakes those who wait in await when durable or frozen changes.
 	round notify.Broadcast
 	// waiting is set while a sync is requested through dirty.
@@ -176,6 +174,8 @@ type chain struct {
 	// sealing is the last segment but one while the last one is not published.
 	sealing *segment
 	end     Position
+	// buf holds records about to be written. It is reused.
+	buf []byte
 }
 
 // room is what a log takes of the disk, and what is left there.

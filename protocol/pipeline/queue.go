@@ -18,20 +18,18 @@ import (
 
 // Queue holds the tasks of one producer for one stage and sends them to workers. A [Producer] has one.
 type Queue struct {
-	node      *link.Node
-	route     link.Route
-	name      string
-	id        string
-	fence     uint64
+	node  *link.Node
+	route link.Route
+	identity
 	set       queueSettings
 	clock     clock
 	tracer    *trace.Tracer
 	cancelAll context.CancelFunc
-	done      chan struct{} // closed when nothing of the queue runs
-	// calls holds empty channels for pushes to wait on, timers stopped timers for pushes without a deadline.
-	calls  sync.Pool
-	timers sync.Pool
-	store  *store // nil in memory
+	// done is closed when nothing of the queue runs.
+	done chan struct{}
+	spares
+	// store is nil in memory.
+	store *store
 
 	mu    sync.Mutex // guards the fields below
 	tasks *queue.Queue
@@ -50,7 +48,24 @@ type Queue struct {
 	told    bool
 	refused refusals
 
-	// Each is a signal: wake when tick is to be sooner, unattended when there may be nobody to take tasks.
+	signals
+}
+
+// identity is what a queue is called, by people and by workers.
+type identity struct {
+	name  string
+	id    string
+	fence uint64
+}
+
+// spares are recycled: empty channels for pushes to wait on, and stopped timers for pushes without a deadline.
+type spares struct {
+	calls  sync.Pool
+	timers sync.Pool
+}
+
+// signals wake the goroutines of a queue: wake when tick is to be sooner, unattended when there may be nobody to take tasks.
+type signals struct {
 	wake       notify.Flag
 	unattended notify.Flag
 }
@@ -78,8 +93,9 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 		set.clock = newClock()
 	}
 	q := &Queue{
-		node: node, route: route, name: route.String(), id: rand.Text(), set: set, clock: set.clock, tracer: (*trace.Tracer)(link.HostOf(node).Tracer()),
-		fence: firstFence(), wake: notify.NewFlag(), unattended: notify.NewFlag(), done: make(chan struct{}),
+		node: node, route: route, set: set, clock: set.clock, tracer: (*trace.Tracer)(link.HostOf(node).Tracer()),
+		identity: identity{name: route.String(), id: rand.Text(), fence: firstFence()},
+		signals:  signals{wake: notify.NewFlag(), unattended: notify.NewFlag()}, done: make(chan struct{}),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel

@@ -45,10 +45,7 @@ type store struct {
 	full     bool
 	toldFull time.Time
 	meta     meta
-	// queued are the records that the disk had no room for; untold are the tasks whose ends are
-	// among them.
-	queued []wal.Record
-	untold []*queue.Task
+	unwritten
 
 	mu sync.Mutex // guards the fields below
 	// writing are the tasks that are being handed to the log; commits are those that are written but
@@ -57,6 +54,14 @@ type store struct {
 	commits []commit
 	synced  wal.Position
 	frozen  error
+}
+
+// unwritten is what the disk had no room for.
+type unwritten struct {
+	// queued are the records that the disk had no room for; untold are the tasks whose ends are
+	// among them.
+	queued []wal.Record
+	untold []*queue.Task
 }
 
 // disk is the part of *wal.Log that a store uses.

@@ -60,7 +60,7 @@ func Subscribe[T any](ctx context.Context, node *link.Node, t Topic[T], opts ...
 	}
 	r := rulesOf(node)
 	box, err := receive.Open(ctx, receive.Config{
-		Node: node, Topic: s.name, Ask: s.want.ask, OneOf: s.want.anyOne, Marks: s.want.marks,
+		Node: node, Topic: s.name, Ask: &s.want.ask, OneOf: s.want.anyOne, Marks: s.want.marks,
 		Service: t.service, Tag: t.tag(), Route: t.route, Calls: s.want.calls,
 		Rule: &r.takes, Own: r.own, Shared: r.received,
 	})
@@ -79,37 +79,45 @@ func (s *Subscription[T]) Messages() iter.Seq[Message[T]] {
 		// An earlier loop may have ended in a panic of the codec.
 		var none T
 		s.value = none
-		var d receive.Delivery
-		for s.box.Next(&d) {
-			if d.Gap != nil {
-				if !yield(Message[T]{Gap: (*Gap)(d.Gap), Publisher: d.Conn.Member.ID, conn: d.Conn}) {
-					return
-				}
-				continue
-			}
-			rec := &d.Record
-			err := s.codec.Decode(rec.Payload, &s.value)
-			// The message is built inline, which saves a copy.
-			m := Message[T]{
-				Value: s.value, Publisher: d.Conn.Member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
-				Priority: priorityOf(rec.Priority), Attempt: rec.Attempt, Replayed: rec.Seq < d.Conn.Live, conn: d.Conn,
-			}
-			s.value = none
-			m.realm, m.Topic = subject.RealmOf(rec.Topic)
-			if len(rec.Key) > 0 {
-				m.Key = string(rec.Key)
-			}
-			if rec.Headers.Len()+rec.Trace.Len() > 0 {
-				m.pairs = &pairs{rec.Headers, rec.Trace}
-			}
-			if err != nil {
-				m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
-			}
-			if !yield(m) {
-				return
-			}
+		for s.box.Wait() && s.read(yield) { //nolint:revive // read does the work
 		}
 	}
+}
+
+// read yields what there is to read. It returns false if yield does.
+func (s *Subscription[T]) read(yield func(Message[T]) bool) bool {
+	var d receive.Delivery
+	var none T
+	for s.box.Next(&d) {
+		if d.Gap != nil {
+			if !yield(Message[T]{Gap: (*Gap)(d.Gap), Publisher: d.Conn.Member.ID, conn: d.Conn}) {
+				return false
+			}
+			continue
+		}
+		rec := &d.Record
+		err := s.codec.Decode(rec.Payload, &s.value)
+		// The message is built inline, which saves a copy.
+		m := Message[T]{
+			Value: s.value, Publisher: d.Conn.Member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
+			Priority: priorityOf(rec.Priority), Attempt: rec.Attempt, Replayed: rec.Seq < d.Conn.Live, conn: d.Conn,
+		}
+		s.value = none
+		m.realm, m.Topic = subject.RealmOf(rec.Topic)
+		if len(rec.Key) > 0 {
+			m.Key = string(rec.Key)
+		}
+		if rec.Headers.Len()+rec.Trace.Len() > 0 {
+			m.pairs = &pairs{rec.Headers, rec.Trace}
+		}
+		if err != nil {
+			m.Err = link.Errorf(link.Internal, "decoding message %d of %s into %T: %w", m.Seq, m.Topic, m.Value, err)
+		}
+		if !yield(m) {
+			return false
+		}
+	}
+	return true
 }
 
 // AckRange acks the messages of one publisher that were delivered with numbers from first to

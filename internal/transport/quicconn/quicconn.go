@@ -120,7 +120,7 @@ func (t *Transport) clientConfig() *quic.Config {
 // Dial makes a connection and returns it once the handshake is complete. The values of ctx are those of the connection's
 // context. Errors of QUIC are those of [Translate].
 func (t *Transport) Dial(ctx context.Context, to netip.AddrPort, conf *tls.Config) (Conn, error) {
-	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(to), conf, t.clientConfig()) //nolint:contextcheck // a configuration has no context
+	conn, err := t.quic.Dial(ctx, net.UDPAddrFromAddrPort(to), conf, t.clientConfig()) //nolint:contextcheck,nolintlint // a configuration has no context
 	if err != nil {
 		return Conn{}, Translate(err)
 	}

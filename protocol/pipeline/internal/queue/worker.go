@@ -32,14 +32,19 @@ type Worker struct {
 	heldBytes int64
 	outgoing
 
-	// service is a moving average of the time that a task takes, in nanoseconds.
-	service float64
-	served  uint64
-	acked   uint64
+	pace
 
 	availIdx, idleIdx int
 	behind            bool
 	lost              bool
+}
+
+// pace is how fast a worker is, and what it has done.
+type pace struct {
+	// service is a moving average of the time that a task takes, in nanoseconds.
+	service float64
+	served  uint64
+	acked   uint64
 }
 
 // outgoing is what is to be sent to a worker.

@@ -47,9 +47,7 @@ type Options struct {
 // back, such as time.Now of one process.
 type Log struct {
 	opts Options
-	base time.Time
-	// micros is base in microseconds since 1970.
-	micros  int64
+	origin
 	settled atomic.Uint64
 	// written is a copy of ring.written that needs no lock.
 	written atomic.Uint64
@@ -81,6 +79,13 @@ type Log struct {
 	clock int64
 	// sealed is set when Append takes nothing more.
 	sealed bool
+}
+
+// origin is when a log began.
+type origin struct {
+	base time.Time
+	// micros is base in microseconds since 1970.
+	micros int64
 }
 
 // readers are the subscriptions of a log.
@@ -125,7 +130,7 @@ func New(o Options, now time.Time) (*Log, error) {
 		return nil, &OptionError{"Options.MaxMessage", o.MaxMessage, "must be from 1 to 2^27"}
 	}
 	l := &Log{
-		opts: o, base: now, micros: now.UnixMicro(), hole: &slab{},
+		opts: o, origin: origin{base: now, micros: now.UnixMicro()}, hole: &slab{},
 		readers: readers{
 			shares: make(map[*share]struct{}), groups: make(map[string]*share),
 			leased: make(map[*share]struct{}), sessions: make(map[string]*Cursor),

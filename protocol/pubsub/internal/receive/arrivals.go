@@ -30,11 +30,9 @@ type arrivals struct {
 	turn  lane.Turn
 	parts lane.Joiner
 	// wake tells the goroutine of the member that line, said or failed has changed. over is closed when
-	// nothing more arrives, and live ends then, or when run is to end.
+	// nothing more arrives.
 	wake notify.Flag
 	over chan struct{}
-	live context.Context //nolint:containedctx // it is the one of run, and ends with the stream
-	die  context.CancelFunc
 
 	mu sync.Mutex // guards the fields below
 	// line has what waits for room, oldest first.
@@ -51,6 +49,11 @@ type arrivals struct {
 
 	// The fields below belong to the goroutine of the member.
 
+	remains
+}
+
+// remains is what is kept of a stream that has ended.
+type remains struct {
 	// others is for OneOf. It receives if another publisher, which sends again what is dropped
 	// here, stands by.
 	others <-chan struct{}
@@ -118,10 +121,7 @@ func (a *arrivals) take(f link.Frame) {
 }
 
 // end notes that nothing more arrives.
-func (a *arrivals) end() {
-	close(a.over)
-	a.die()
-}
+func (a *arrivals) end() { close(a.over) }
 
 // unlock ends what was done with the lock held, and grants the credit of parts again.
 func (a *arrivals) unlock() {
@@ -165,14 +165,13 @@ func (a *arrivals) passLocked(f *arrival) bool {
 	return true
 }
 
-// newArrivals returns what takes the frames of a stream until ctx ends.
-func newArrivals(ctx context.Context, to intake, c *Conn, st *link.Stream, turn lane.Turn) *arrivals {
+// newArrivals returns what takes the frames of a stream.
+func newArrivals(to intake, c *Conn, st *link.Stream, turn lane.Turn) *arrivals {
 	a := &arrivals{
 		to: to, conn: c, stream: st, turn: turn, parts: lane.Joiner{Most: maxRecords},
 		wake: notify.NewFlag(), over: make(chan struct{}),
-		others: to.box.others, room: to.box.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer())),
+		remains: remains{others: to.box.others, room: to.box.conf.Shared.unheard.Holder(lane.KeyOf(st.Peer()))},
 	}
-	a.live, a.die = context.WithCancel(ctx)
 	// While a part waits for its turn, the pulse tells the publisher that this subscriber is not stuck.
 	a.turn.Waits = func() {
 		c.inLine.Store(true)
@@ -182,8 +181,7 @@ func newArrivals(ctx context.Context, to intake, c *Conn, st *link.Stream, turn 
 }
 
 // run moves on what stands in line, until the stream has ended and all that came on it is in the
-// inbox, or ctx ends, which is that of [newArrivals]. It returns why the stream has ended, or why the
-// rest of it was given up.
+// inbox, or ctx ends. It returns why the stream has ended, or why the rest of it was given up.
 func (a *arrivals) run(ctx context.Context) error {
 	defer a.drop()
 	for {

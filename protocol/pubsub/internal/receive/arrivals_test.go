@@ -40,10 +40,9 @@ func part(body string) link.Frame {
 func (l *Loose) arrivals(st *script) *arrivals {
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.conn.shrunk = notify.NewFlag()
-	live, die := context.WithCancel(l.ctx)
 	return &arrivals{
 		to: intake{box: l.Inbox, member: l.conn.Member}, conn: l.conn, stream: st, parts: lane.Joiner{Most: maxRecords},
-		wake: notify.NewFlag(), over: make(chan struct{}), live: live, die: die, room: NewShared().unheard.Holder(share.Key{Name: "feed"}),
+		wake: notify.NewFlag(), over: make(chan struct{}), remains: remains{room: NewShared().unheard.Holder(share.Key{Name: "feed"})},
 	}
 }
 

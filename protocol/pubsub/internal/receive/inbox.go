@@ -4,9 +4,10 @@
 // # Overview
 //
 // [Open] makes an [Inbox], which follows the publishers of a topic, keeps a stream to each, and puts
-// what they send into one queue. The subscription's goroutine takes it from there, record by record
-// ([Inbox.Next]). A [Member] is one publisher: it knows how far the subscription has come there,
-// and what was not acked. A [Conn] is its connection while that lasts.
+// what they send into one queue. The subscription's goroutine takes it from there, frame by frame
+// ([Inbox.Wait]) and record by record ([Inbox.Next]). A [Member] is one publisher: it knows how far
+// the subscription has come there, and what was not acked. A [Conn] is its connection while that
+// lasts.
 //
 // The package knows nothing of types, of the log of a publisher, or of how a user decides whose
 // messages are taken: it asks a [Rule].
@@ -20,7 +21,7 @@
 //
 // # Concurrency
 //
-// Next is called by one goroutine at a time. Everything else is safe for concurrent use.
+// Wait and Next are called by one goroutine at a time. Everything else is safe for concurrent use.
 package receive
 
 import (
@@ -47,8 +48,8 @@ type Config struct {
 	Node *link.Node
 	// Topic is the name of the topic in errors, logs and spans.
 	Topic string
-	// Ask is what each publisher is asked for. Open adds the names that sessions need.
-	Ask frame.Subscribe
+	// Ask is what each publisher is asked for. Open adds the names that sessions need, and keeps it.
+	Ask *frame.Subscribe
 	// OneOf makes the subscription listen to one publisher at a time.
 	OneOf bool
 	// Marks are how far an earlier subscription had come, by the IDs of publishers. If they are not
@@ -102,7 +103,7 @@ type Inbox struct {
 	// turn. Members that stand by send on others.
 	turn   chan struct{}
 	others chan struct{}
-	// reading is the frame that was read in part. It belongs to the goroutine that calls Next.
+	// reading is the frame that was read in part. It belongs to the goroutine that calls Wait and Next.
 	reading *frames
 
 	mu      sync.Mutex // guards the fields below
@@ -145,7 +146,7 @@ func Open(ctx context.Context, conf Config) (*Inbox, error) {
 
 func newInbox(conf Config) *Inbox {
 	b := &Inbox{conf: conf, began: time.Now(), queue: queue{filled: notify.NewFlag()}}
-	switch ask := &b.conf.Ask; {
+	switch ask := conf.Ask; {
 	case ask.Durable:
 		ask.Holder = rand.Text()
 	case journal.Class(ask.Class) == journal.AtLeastOnce:

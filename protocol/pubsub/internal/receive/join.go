@@ -168,7 +168,7 @@ func (b *Inbox) listen(m *Member) error {
 	all := lane.PartsOf(b.conf.Node)
 	room := all.Of(st.Peer())
 	defer room.Release()
-	in := newArrivals(rest, to, c, st, lane.Turn{Parts: all, Room: room, Size: maxRecords})
+	in := newArrivals(to, c, st, lane.Turn{Parts: all, Room: room, Size: maxRecords})
 	st.Deliver(in.take, in.end)
 	return in.run(rest)
 }

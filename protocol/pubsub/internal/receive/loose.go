@@ -17,13 +17,13 @@ type Loose struct {
 }
 
 // NewLoose returns the inbox of a subscription to a pattern in the class Reliable. The subscription
-// has ended: Next returns false when it has returned what Fill has put in.
+// has ended: Wait returns false when Next has returned what Fill has put in.
 func NewLoose(pattern string) *Loose {
-	ask := frame.Subscribe{Patterns: []string{pattern}, Class: uint8(journal.Reliable)}
+	ask := &frame.Subscribe{Patterns: []string{pattern}, Class: uint8(journal.Reliable)}
 	b := newInbox(Config{Ask: ask, Rule: new(atomic.Pointer[Rule])})
 	b.ctx, b.cancel = context.WithCancelCause(context.Background())
 	b.cancel(nil)
-	m := newMember("feed", "feed-1", &ask, false)
+	m := newMember("feed", "feed-1", ask, false)
 	return &Loose{Inbox: b, conn: &Conn{Member: m, reader: journal.NewReader(journal.ReaderLimits{}), flow: lane.Flow{Stream: noLender{}}}}
 }
 

@@ -31,22 +31,10 @@ type Member struct {
 	want    frame.Subscribe
 	tracker *journal.Tracker
 	pending frame.Verdict
-	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
-	out  map[uint64]held
-	owed int
-	// read counts the deliveries of AtLeastOnce that were read, and told the gaps received in this session.
-	read uint64
-	told uint64
-	// unread has the frames that were received, oldest first, including the one that is being read.
-	unread  []*frames
+	deliveries
 	session int // counts the sessions that the publisher did not resume
 	wake    notify.Flag
-	// conn is the current connection, and last the current or latest one; nil if there is none.
-	conn *Conn
-	last *Conn
-	// open is set if the publisher was connected and has not said since that it has sent everything.
-	open    bool
-	taken   int // messages read on conn since credit was given
+	connection
 	failure error
 	nobody  *frame.Published // the report that nobody publishes there; nil without one
 	count   tally
@@ -54,6 +42,28 @@ type Member struct {
 	// decided caches for the reading goroutine whether decidedBy allows messages of a path.
 	decided   map[string]bool
 	decidedBy *Rule
+}
+
+// connection is how a member is connected to its publisher.
+type connection struct {
+	// conn is the current connection, and last the current or latest one; nil if there is none.
+	conn *Conn
+	last *Conn
+	// open is set if the publisher was connected and has not said since that it has sent everything.
+	open  bool
+	taken int // messages read on conn since credit was given
+}
+
+// deliveries are what came of a publisher.
+type deliveries struct {
+	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
+	out  map[uint64]held
+	owed int
+	// read counts the deliveries of AtLeastOnce that were read, and told the gaps received in this session.
+	read uint64
+	told uint64
+	// unread has the frames that were received, oldest first, including the one that is being read.
+	unread []*frames
 }
 
 // held is a message of AtLeastOnce that is not acked. It is to be delivered again if its session has ended (owed), or
@@ -71,7 +81,7 @@ type held struct {
 func newMember(service, id string, want *frame.Subscribe, late bool) *Member {
 	m := &Member{
 		Life: fleet.Life{ID: id, Service: service}, want: *want, Acks: journal.Class(want.Class) == journal.AtLeastOnce,
-		settled: make(chan struct{}), wake: notify.NewFlag(), out: make(map[uint64]held),
+		settled: make(chan struct{}), wake: notify.NewFlag(), deliveries: deliveries{out: make(map[uint64]held)},
 		tracker: journal.NewTracker(journal.Class(want.Class), journal.Position{}),
 	}
 	if want.Group != "" {

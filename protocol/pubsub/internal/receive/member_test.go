@@ -22,7 +22,7 @@ func unheard() sharetest.Bound {
 	var leave []func()
 	var refused error
 	keep := func(m sharetest.Member) (drop func(), err error) {
-		a := &arrivals{room: pool.Holder(m.Key()), die: func() {}}
+		a := &arrivals{remains: remains{room: pool.Holder(m.Key())}}
 		if !a.count(waiterCost) || !a.count(1<<20) {
 			a.drop()
 			return nil, fmt.Errorf("what %s has sent is not heard: %w", m.Name, link.ResourceExhausted)

@@ -26,48 +26,45 @@ type Gap struct {
 	Count    uint64
 }
 
-// Next waits for the next message or gap, and writes it to d. It returns false if the subscription
-// has ended.
-func (b *Inbox) Next(d *Delivery) bool {
-	// This much is inlined, because it is all that most messages need.
-	return b.reading != nil && b.record(b.reading, d) || b.turnOver(d)
-}
-
-// turnOver goes on with the next frame.
-func (b *Inbox) turnOver(d *Delivery) bool {
-	for {
-		if f := b.reading; f != nil {
-			b.reading = nil
-			f.conn.read(f)
-		}
-		f := b.wait()
-		if f == nil {
+// Wait waits until there is something to read. It returns false if the subscription has ended.
+func (b *Inbox) Wait() bool {
+	for b.reading == nil {
+		if b.ctx.Err() != nil {
 			return false
 		}
-		if f.gap != nil {
-			d.Conn, d.Gap = f.conn, f.gap
-			return true
-		}
-		if b.reading = f; b.record(f, d) {
-			return true
-		}
-	}
-}
-
-// wait returns the next frame, which is ready to be read; nil if the subscription has ended.
-func (b *Inbox) wait() *frames {
-	for b.ctx.Err() == nil {
 		if f := b.queue.pop(); f != nil {
 			f.conn.popped()
 			f.conn.reader.Reset(f.body)
-			return f
+			b.reading = f
+			break
 		}
 		select {
 		case <-b.queue.filled:
 		case <-b.ctx.Done():
 		}
 	}
-	return nil
+	return true
+}
+
+// Next writes the next message or gap to d. It does not wait: if it returns false, the frame that was
+// there to be read has ended, and it is time for [Inbox.Wait].
+//
+// These are two methods because a goroutine that waits should need little stack.
+func (b *Inbox) Next(d *Delivery) bool {
+	f := b.reading
+	switch {
+	case f == nil:
+		return false
+	case f.gap != nil:
+		d.Conn, d.Gap = f.conn, f.gap
+		b.reading = nil
+		return true
+	case b.record(f, d):
+		return true
+	}
+	b.reading = nil
+	f.conn.read(f)
+	return false
 }
 
 // record reads the next message or gap of a frame. It returns false if there is none.

@@ -37,7 +37,8 @@ var errUnheard = errors.New("its stream has ended, and there was no room for the
 // unheardMost has passed.
 func (a *arrivals) awaitTurn(ctx context.Context) {
 	defer a.conn.inLine.Store(false)
-	if a.turn.Take(a.live.Done()) || ctx.Err() != nil {
+	live, cancel := context.WithCancel(ctx)
+	if a.hasTurn(live, cancel, a.over) || ctx.Err() != nil {
 		return
 	}
 	a.keep()
@@ -51,21 +52,27 @@ func (a *arrivals) awaitTurn(ctx context.Context) {
 		a.until = time.Now().Add(unheardMost)
 	}
 	late, cancel := context.WithDeadline(ctx, a.until)
+	if !a.hasTurn(late, cancel, a.others) && ctx.Err() == nil {
+		a.giveUp(errUnheard)
+	}
+}
+
+// hasTurn waits for a turn until ctx ends, or something can be received from stop. It calls cancel, which ends
+// ctx. It reports whether it has the turn.
+func (a *arrivals) hasTurn(ctx context.Context, cancel context.CancelFunc, stop <-chan struct{}) bool {
 	var watch sync.WaitGroup
 	defer watch.Wait()
 	defer cancel()
-	if a.others != nil {
+	if stop != nil {
 		watch.Go(func() {
 			select {
-			case <-a.others:
+			case <-stop:
 				cancel()
-			case <-late.Done():
+			case <-ctx.Done():
 			}
 		})
 	}
-	if !a.turn.Take(late.Done()) && ctx.Err() == nil {
-		a.giveUp(errUnheard)
-	}
+	return a.turn.Take(ctx.Done())
 }
 
 // awaitHold waits for a long frame until others have been read.
@@ -168,7 +175,6 @@ func (a *arrivals) count(bytes int) bool {
 // drop ends the arrivals, and gives back all room.
 func (a *arrivals) drop() {
 	a.close()
-	a.die()
 	a.turn.End()
 	a.room.Give(a.taken)
 	a.room.Release()

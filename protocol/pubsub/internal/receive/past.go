@@ -12,7 +12,7 @@ import (
 // meetLocked returns the member for a publisher that has appeared. late is set if that was after the
 // subscription began.
 func (b *Inbox) meetLocked(service string, in discovery.Instance, late bool) *Member {
-	m := newMember(service, in.ID, &b.conf.Ask, late)
+	m := newMember(service, in.ID, b.conf.Ask, late)
 	m.Topic, m.addr = b.conf.Topic, in.Addr
 	if was, ok := b.past[in.ID]; ok {
 		m.goOn(was.position)

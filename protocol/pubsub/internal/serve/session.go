@@ -63,13 +63,15 @@ type session struct {
 	// unpublished is set while the subscriber is told that nobody publishes what it asks for.
 	unpublished atomic.Bool
 
-	// mark is the last mark that was sent while idle, at markedAt. Both belong to the
-	// goroutine that writes.
-	mark     []byte
-	markedAt time.Time
+	marks
 
 	// workers waits for the goroutines of run, which end with the sink.
 	workers sync.WaitGroup
+	transit
+}
+
+// transit is what was sent to a subscriber, and how it takes it.
+type transit struct {
 	// sent counts messages.
 	sent atomic.Uint64
 	// proved is hub.since when the subscriber last took or read something that was sent.
@@ -77,6 +79,14 @@ type session struct {
 	// sending is hub.since when a frame began to wait for the subscriber, or when the
 	// subscriber last took something while it waits; 0 if none waits.
 	sending atomic.Int64
+}
+
+// marks are what an idle subscriber is told.
+type marks struct {
+	// mark is the last mark that was sent while idle, at markedAt. Both belong to the
+	// goroutine that writes.
+	mark     []byte
+	markedAt time.Time
 }
 
 func newSession(h *Hub, out frame.Sink, cursor *journal.Cursor, ask *frame.Subscribe, peer link.Peer) *session {
