@@ -186,7 +186,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 // TestManyConnectionsAtOnceStayBelowTheLimit checks that connections that arrive at the same moment, and so
 // find the same idle connection to evict, do not exceed the limit.
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
-	inEach(t, func(w *world) {
+	inWorld(t, func(w *world) {
 		t := w.t
 		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
 		var conns []*raw
