@@ -21,12 +21,10 @@ type Queue struct {
 	node  *link.Node
 	route link.Route
 	identity
-	set       queueSettings
-	clock     clock
-	tracer    *trace.Tracer
-	cancelAll context.CancelFunc
-	// done is closed when nothing of the queue runs.
-	done chan struct{}
+	set    queueSettings
+	clock  clock
+	tracer *trace.Tracer
+	span
 	spares
 	// store is nil in memory.
 	store *store
@@ -49,6 +47,13 @@ type Queue struct {
 	refused refusals
 
 	signals
+}
+
+// span is how long a queue lives.
+type span struct {
+	cancelAll context.CancelFunc
+	// done is closed when nothing of the queue runs.
+	done chan struct{}
 }
 
 // identity is what a queue is called, by people and by workers.
@@ -95,7 +100,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	q := &Queue{
 		node: node, route: route, set: set, clock: set.clock, tracer: (*trace.Tracer)(link.HostOf(node).Tracer()),
 		identity: identity{name: route.String(), id: rand.Text(), fence: firstFence()},
-		signals:  signals{wake: notify.NewFlag(), unattended: notify.NewFlag()}, done: make(chan struct{}),
+		signals:  signals{wake: notify.NewFlag(), unattended: notify.NewFlag()}, span: span{done: make(chan struct{})},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	q.cancelAll = cancel

@@ -152,3 +152,13 @@ func (l lender) Grant(frames, bytes int) error {
 type noLender struct{}
 
 func (noLender) Grant(int, int) error { return nil }
+
+// connection is how a member is connected to its publisher.
+type connection struct {
+	// conn is the current connection, and last the current or latest one; nil if there is none.
+	conn *Conn
+	last *Conn
+	// open is set if the publisher was connected and has not said since that it has sent everything.
+	open  bool
+	taken int // messages read on conn since credit was given
+}

@@ -44,16 +44,6 @@ type Member struct {
 	decidedBy *Rule
 }
 
-// connection is how a member is connected to its publisher.
-type connection struct {
-	// conn is the current connection, and last the current or latest one; nil if there is none.
-	conn *Conn
-	last *Conn
-	// open is set if the publisher was connected and has not said since that it has sent everything.
-	open  bool
-	taken int // messages read on conn since credit was given
-}
-
 // deliveries are what came of a publisher.
 type deliveries struct {
 	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
