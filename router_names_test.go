@@ -75,7 +75,7 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 		if err := link.HostOf(client).Unserved(of("orders", "get")); err != nil {
 			t.Errorf("a route that is served: %v", err)
 		}
-		mustSay(t, link.HostOf(client).Unserved(of("orders", "gett")), link.Unimplemented, "that are connected has it", `the nearest name there is "get"`)
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "gett")), link.Unimplemented, "none of the 1 connected instances in", "has it", `the nearest name there is "get"`)
 		mustSay(t, link.HostOf(client).Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "is for this call, which goes to tags v2")
 		mustSay(t, link.HostOf(client).Unserved(of("or ders", "get")), link.InvalidArgument, "or ders")
 	})
