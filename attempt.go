@@ -151,7 +151,7 @@ func (c *call) fitLarge(t router.Target, r transport.PeerRoute, own int) error {
 	case c.size > mine && c.config.sized:
 		return c.tooLarge(mine, "the call's MaxMessage", "")
 	case c.size > mine:
-		return c.tooLarge(mine, "this node's Config.Limits.MaxMessage", "; MaxMessage is an option of calls and handlers, too")
+		return c.tooLarge(mine, "this node's Config.Limits.MaxMessage", "; the option MaxMessage raises it for one call or route")
 	case uint64(c.size) > theirs:
 		return c.tooLarge(int(theirs), whose, of)
 	}

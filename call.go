@@ -194,14 +194,14 @@ func (c *call) fault(ctx context.Context) error {
 	if f.Delay > 0 {
 		deadline := c.search.Deadline()
 		if err := backoff.Sleep(ctx, min(f.Delay, time.Until(deadline))); err != nil {
-			return Errorf(CodeOf(ctx.Err()), "during a delay that the topology injected: %w", err)
+			return Errorf(CodeOf(ctx.Err()), "the call ended during a delay injected by the topology: %w", err)
 		}
 		if !c.search.Delayed().Before(deadline) {
-			return Errorf(DeadlineExceeded, "during a delay of %v that the topology injected", f.Delay)
+			return Errorf(DeadlineExceeded, "out of time during a delay of %v injected by the topology", f.Delay)
 		}
 	}
 	if code, ok := codes.Number(f.Abort); ok {
-		return Errorf(Code(code), "a fault that the topology of %s injected", c.Route.Service)
+		return Errorf(Code(code), "fault injected by the topology of %s", c.Route.Service)
 	}
 	return nil
 }

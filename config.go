@@ -91,7 +91,7 @@ type Config struct {
 	Codec codec.Codec
 	// Tracer makes spans. Nil means the global OpenTelemetry provider.
 	Tracer *tracing.Tracer
-	// Client and Server wrap every operation, the first outermost.
+	// ClientMiddleware and ServerMiddleware wrap every operation, the first of each outermost.
 	ClientMiddleware, ServerMiddleware []Middleware
 	// CallTimeout bounds calls for which neither the context, nor the topology, nor the
 	// method ([Timeout]) sets a time. Zero means 10 s.
@@ -122,7 +122,7 @@ func (cfg *Config) resolveCodec() error {
 	limits := cfg.Limits.codec()
 	if cfg.Codec != nil {
 		if limits != (codec.Limits{}) {
-			return Errorf(InvalidArgument, "Config.Limits.MaxNesting and MaxExpansion are those of the codec that Config.Codec overrides; give them to that one, with codec.NewCBOR say")
+			return Errorf(InvalidArgument, "Config.Limits.MaxNesting and MaxExpansion do not apply to Config.Codec; set them on that codec, for example with codec.NewCBOR")
 		}
 		return nil
 	}
@@ -141,7 +141,7 @@ func (cfg *Config) validateAdvertise() error {
 	}
 	shown := discovery.Instance{ID: "x", Service: cfg.identityName(), Namespace: cfg.Namespace, Addr: cfg.Advertise}
 	if err := shown.Validate(); err != nil {
-		return Errorf(InvalidArgument, "Config.Advertise (or LINK_ADVERTISE) is what others dial: %w", err)
+		return Errorf(InvalidArgument, "Config.Advertise (or LINK_ADVERTISE) is not an address that others can dial: %w", err)
 	}
 	return nil
 }
@@ -155,10 +155,10 @@ func (cfg *Config) validateInstance() error {
 			return Errorf(InvalidArgument, "Config.Monitors[%q] is nil, want a Probe", tag)
 		}
 		if slices.Contains(cfg.Tags, tag) {
-			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, and so has Config.Tags, which are announced always; remove one", tag)
+			return Errorf(InvalidArgument, "the tag %q is in Config.Monitors and in Config.Tags, where it would always be announced; remove one of them", tag)
 		}
 		if discovery.IsPlace(tag) {
-			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, and where a node is does not come and go; put it in Config.Tags", tag)
+			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, which says where the node is, and that does not change; put it in Config.Tags", tag)
 		}
 		tags = append(tags, tag)
 	}

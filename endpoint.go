@@ -87,7 +87,7 @@ func (n *Node) resetKey(local net.Addr) *[32]byte {
 	}
 	secret, err := resetkey.Secret(n.cfg.StateDir)
 	if err != nil {
-		n.cfg.Logger.Warn("link: a restart of this node at its address will be noticed late: no secret can be kept for its stateless resets",
+		n.cfg.Logger.Warn("link: peers will be slow to notice a restart of this node: the secret for its stateless resets cannot be kept",
 			"error", err, "fix", `set Config.StateDir or LINK_STATE_DIR to a folder of this user, or to "off"`)
 		return nil
 	}
@@ -96,7 +96,7 @@ func (n *Node) resetKey(local net.Addr) *[32]byte {
 	key, err := resetkey.Derive(secret, n.identity.ID().String(), host, local.String())
 	if err != nil {
 		// For example, the secret may not be allowed as a key.
-		n.cfg.Logger.Warn("link: deriving the key of stateless resets failed", "error", err)
+		n.cfg.Logger.Warn("link: could not derive the key for stateless resets; peers will be slow to notice a restart", "error", err)
 		return nil
 	}
 	return key

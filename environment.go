@@ -141,7 +141,7 @@ func (cfg *Config) warnOfMisspelled(environ []string) {
 			meant = "LINK_CLUSTER_SECRET"
 		}
 		if meant != "" {
-			cfg.Logger.Warn("link: a variable is set that link does not know, and much like one that it reads",
+			cfg.Logger.Warn("link: an unknown environment variable is set; it may be a misspelling",
 				"variable", foreign.Text(name), "meant", meant)
 		}
 	}
@@ -193,7 +193,7 @@ func (cfg *Config) tagsFromEnvironment() error {
 	}
 	if len(cfg.Tags) > len(own) {
 		if err := (discovery.Instance{Tags: cfg.Tags}).ValidatePlace(); err != nil {
-			return Errorf(InvalidArgument, "Config.Tags with what "+envZone+" and "+envTags+" add: %w", err)
+			return Errorf(InvalidArgument, "Config.Tags, with the tags that "+envZone+" and "+envTags+" add: %w", err)
 		}
 	}
 	return nil

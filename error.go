@@ -284,9 +284,9 @@ var (
 	ErrCallerGone = errors.New("the caller is gone")
 	// ErrDeadline means that the deadline that the caller sent, or
 	// Limits.MaxCallTime, has passed.
-	ErrDeadline = errors.New("the call is out of time")
+	ErrDeadline = errors.New("the deadline of the call has passed")
 	// ErrDraining means that the time for the drain of the node is over.
-	ErrDraining = errors.New("the node drains")
+	ErrDraining = errors.New("the node is draining")
 	// ErrFinished means that the handler has returned. What outlives a handler must
 	// not use its context.
 	ErrFinished = errors.New("the handler has returned")

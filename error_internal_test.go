@@ -6,11 +6,11 @@ import "testing"
 func TestSpansShowNoAddresses(t *testing.T) {
 	for text, want := range map[string]string{
 		"no instance is registered in Consul at 10.0.0.3:8500; is it running?":                "no instance is registered in Consul at …; is it running?",
-		"orders-1 is at 10.0.0.7:7443, and not instance orders-2.":                            "orders-1 is at …, and not instance orders-2.",
+		"the instance at 10.0.0.7:7443 is orders-1, not orders-2.":                            "the instance at … is orders-1, not orders-2.",
 		"none of its 2 addresses [10.0.0.1:7443 [fd00::1]:7443] can be used: timeout":         "none of its 2 addresses [… …] can be used: timeout",
 		`Get "http://consul.example:8500/v1/agent": dial tcp [::1]:8500: connection refused`:  `Get "http://…/v1/agent": dial tcp …: connection refused`,
-		"left out, such as a at orders.example:7443: it names this machine":                   "left out, such as a at …: it names this machine",
-		"fe80::1 is outside of Config.AllowNets":                                              "… is outside of Config.AllowNets",
+		"left out, such as a at orders.example:7443: it is a loopback address":                "left out, such as a at …: it is a loopback address",
+		"fe80::1 is outside Config.AllowNets":                                                 "… is outside Config.AllowNets",
 		"topology.yaml:6:28: routes[0].match.method of orders/get is 10 ms late, at 12:30:45": "topology.yaml:6:28: routes[0].match.method of orders/get is 10 ms late, at 12:30:45",
 		"": "",
 	} {

@@ -77,7 +77,7 @@ func (n *Node) check(h *handler) error {
 		return err
 	}
 	if h.config.guarded && h.config.authorize == nil {
-		return Errorf(InvalidArgument, "Authorize of %s was given nil, which would let everybody use it; leave the option out if that is meant", h.route)
+		return Errorf(InvalidArgument, "Authorize(nil) for %s would let everybody in; leave the option out if that is intended", h.route)
 	}
 	if h.stream == nil && (h.call.Serve == nil || h.call.New == nil) {
 		return Errorf(InvalidArgument, "the handler of %s is nil", h.route)
@@ -86,7 +86,7 @@ func (n *Node) check(h *handler) error {
 		return Errorf(InvalidArgument, "route %s belongs to service %q, and this node serves none: set Config.Service", h.route, h.route.Service)
 	}
 	if h.route.Service != n.cfg.Service {
-		return Errorf(InvalidArgument, "route %s belongs to service %q, this node serves %q", h.route, h.route.Service, n.cfg.Service)
+		return Errorf(InvalidArgument, "route %s belongs to service %q, but this node serves %q", h.route, h.route.Service, n.cfg.Service)
 	}
 	if m := h.config.maxMessage; h.config.sized && m < 1 || m > maxMessageCap {
 		return Errorf(InvalidArgument, "MaxMessage of %s is %d, want 1 to %d", h.route, m, maxMessageCap)
@@ -272,7 +272,7 @@ func (n *Node) unserved(r Route, opts []CallOption) error {
 	where := router.Describe(n.registry)
 	switch {
 	case len(reach.Sessions) > 0:
-		return Errorf(Unimplemented, "none of the %d instances in %s that are connected has it%s", len(reach.Sessions), where, proposeRoute(nil, r, reach.Sessions[0], until))
+		return Errorf(Unimplemented, "none of the %d connected instances in %s has it%s", len(reach.Sessions), where, proposeRoute(nil, r, reach.Sessions[0], until))
 	case reach.Trouble != nil:
 		return Errorf(Code(reach.Trouble.Code), "none of the %d instances in %s is connected: %w", reach.Instances, where, fromRouter(reach.Trouble))
 	}
@@ -298,7 +298,7 @@ func (h Host) AddTag(tag string) error {
 		return failed("add tag", Errorf(InvalidArgument, "%w", err))
 	}
 	if discovery.IsPlace(tag) {
-		return failed("add tag", Errorf(InvalidArgument, "the tag %q says where the node is, which is known when it is made; put it in Config.Tags", tag))
+		return failed("add tag", Errorf(InvalidArgument, "the tag %q says where the node is, which must be known from the start; put it in Config.Tags", tag))
 	}
 	if err := n.presence.Add(tag); err != nil {
 		return failed("add tag", Errorf(ResourceExhausted, "%w", err))

@@ -312,7 +312,7 @@ func TestAnInstanceInTwoZonesIsSaidOnce(t *testing.T) {
 				t.Errorf("%s is near: %t, want %t", e.Instances[i].ID, said, near)
 			}
 		}
-		if text := log.String(); strings.Count(text, "say clearly where it is") != 1 || !strings.Contains(text, "instance=orders-0") || !strings.Contains(text, "zone=a") {
+		if text := log.String(); strings.Count(text, "announces no clear place") != 1 || !strings.Contains(text, "instance=orders-0") || !strings.Contains(text, "zone=a") {
 			t.Errorf("want one line on orders-0:\n%s", text)
 		}
 	})

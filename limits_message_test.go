@@ -40,7 +40,7 @@ func TestMaxMessageOfAHandlerHoldsForBothSides(t *testing.T) {
 			if _, err := reqrep.Call(t.Context(), client, small, strings.Repeat("x", 5<<20)); !errors.Is(err, link.ResourceExhausted) {
 				t.Errorf("%s: a large request of another route: %v, want resource exhausted", name, err)
 			}
-			if _, err := reqrep.Call(t.Context(), client, small, "x"); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Config.Limits.MaxMessage of 4194304 bytes of this node") {
+			if _, err := reqrep.Call(t.Context(), client, small, "x"); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "this node's Config.Limits.MaxMessage of 4194304 bytes") {
 				t.Errorf("%s: a large reply of another route: %v, want resource exhausted", name, err)
 			}
 		}
@@ -61,7 +61,7 @@ func TestMaxMessageOfACall(t *testing.T) {
 		want string
 	}{
 		{"reply, raised", link.Limits{MaxMessage: 8 << 20}, []link.CallOption{link.MaxMessage(8 << 20)}, 0, large, ""},
-		{"reply, not raised", link.Limits{MaxMessage: 8 << 20}, nil, 0, large, "Config.Limits.MaxMessage of 4194304 bytes of the caller"},
+		{"reply, not raised", link.Limits{MaxMessage: 8 << 20}, nil, 0, large, "the caller's Config.Limits.MaxMessage of 4194304 bytes"},
 		{"request, raised", link.Limits{MaxMessage: 8 << 20}, []link.CallOption{link.MaxMessage(8 << 20)}, large, 0, ""},
 		{"request, not raised", link.Limits{MaxMessage: 8 << 20}, nil, large, 0, "this node's Config.Limits.MaxMessage of 4194304 bytes"},
 		{"request, raised at the caller alone", link.Limits{}, []link.CallOption{link.MaxMessage(8 << 20)}, large, 0, "Config.Limits.MaxMessage of 4194304 bytes of orders-"},

@@ -290,7 +290,7 @@ func TestRogueInstanceBesideAnHonestOne(t *testing.T) {
 		if stolen.Load() != 0 || served.Load() != 200 {
 			t.Errorf("the rogue served %d calls, the honest instance %d", stolen.Load(), served.Load())
 		}
-		if text := log.String(); strings.Count(text, "instance presents a wrong identity") != 1 || !strings.Contains(text, rogue.Instance()) {
+		if text := log.String(); strings.Count(text, "instance presents the wrong identity") != 1 || !strings.Contains(text, rogue.Instance()) {
 			t.Errorf("the log does not name the rogue once:\n%s", text)
 		}
 	})

@@ -47,7 +47,7 @@ func startServer(t *testing.T, addr string) *child.Process {
 	p := child.Start(t, serverRole, addrVariable+"="+addr)
 	t.Cleanup(func() {
 		p.Kill()
-		if said := p.Logged(); strings.Contains(said, "noticed late") {
+		if said := p.Logged(); strings.Contains(said, "slow to notice a restart") {
 			t.Errorf("the process has no secret for its stateless resets, and says %s", said)
 		}
 	})

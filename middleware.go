@@ -63,7 +63,7 @@ func (o *Operation) SetMeta(key, value string) { o.Metadata = o.Metadata.with(ke
 // Next runs one operation to its end.
 type Next func(ctx context.Context, op *Operation) error
 
-// Middleware wraps a Handler. It may return without calling next, change ctx,
+// Middleware wraps a [Next]. It may return without calling next, change ctx,
 // and look at the error and the response of next. The first of a list is the
 // outermost. It is called for every pattern, on both sides; on the client once per
 // call, not once per attempt.

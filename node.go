@@ -88,7 +88,7 @@ var errClientRuns = &Error{
 		"a client calls, subscribes and pushes without Run, and ends with Shutdown or Close",
 }
 
-var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node ran already or is closed"}
+var errRanBefore = &Error{Code: FailedPrecondition, Message: "the node has already run or is closed"}
 
 // Instance returns the ID of this node, unique per process start.
 func (n *Node) Instance() string { return n.instance }

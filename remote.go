@@ -151,7 +151,7 @@ func statusOf(log *slog.Logger, r Route, err error) wire.Status {
 		size := len(s.Message)
 		for _, d := range e.Details {
 			if size += len(d.Type) + len(d.Data) + 8; len(s.Details) == wire.MaxDetails || size > maxStatus || clip(d.Type, wire.MaxName) != d.Type {
-				log.Warn("link: error details are too large, leaving some out", "route", r.String(), "limit", maxStatus)
+				log.Warn("link: error details are too large; some were left out", "route", r.String(), "limit", maxStatus)
 				break
 			}
 			s.Details = append(s.Details, wire.Detail(d))

@@ -111,10 +111,10 @@ func (r Route) Validate() error {
 		return err
 	}
 	if r.Kind > KindChannel {
-		return Errorf(InvalidArgument, "Route.Kind of %s is %d, want a Kind of package link", r, r.Kind)
+		return Errorf(InvalidArgument, "Route.Kind of %s is %d, want link.KindMethod, KindTopic, KindStage or KindChannel", r, r.Kind)
 	}
 	if r.Level > ReadOnly {
-		return Errorf(InvalidArgument, "Route.Level of %s is %d, want a Level of package link", r, r.Level)
+		return Errorf(InvalidArgument, "Route.Level of %s is %d, want link.Unsafe, link.Idempotent or link.ReadOnly", r, r.Level)
 	}
 	if r.Timeout < 0 || r.Timeout > maxTimeout {
 		return Errorf(InvalidArgument, "Route.Timeout of %s is %v, want 0 to %v", r, r.Timeout, maxTimeout)

@@ -75,8 +75,8 @@ func TestUnservedSaysWhatIsMissing(t *testing.T) {
 		if err := link.HostOf(client).Unserved(of("orders", "get")); err != nil {
 			t.Errorf("a route that is served: %v", err)
 		}
-		mustSay(t, link.HostOf(client).Unserved(of("orders", "gett")), link.Unimplemented, "that are connected has it", `the nearest name there is "get"`)
-		mustSay(t, link.HostOf(client).Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "is for this call, which goes to tags v2")
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "gett")), link.Unimplemented, "none of the 1 connected instances in", "has it", `the nearest name there is "get"`)
+		mustSay(t, link.HostOf(client).Unserved(of("orders", "get"), link.OnTags("v2")), link.Unavailable, "matches this call, which is for tags v2")
 		mustSay(t, link.HostOf(client).Unserved(of("or ders", "get")), link.InvalidArgument, "or ders")
 	})
 }
@@ -143,9 +143,9 @@ func TestATagThatNobodyHasIsProposedFor(t *testing.T) {
 		orders(mesh, link.Config{Tags: []string{"canary", "eu"}}, keep)
 		client := mesh.Node(link.Config{})
 		for tags, want := range map[[2]string]string{
-			{"canray"}:           `which goes to tags canray; the nearest name there is "canary"; Node.Explain`,
-			{"eu", "canary-2x"}:  `which goes to tags eu canary-2x; the nearest name there is "canary"; Node.Explain`,
-			{"like-no-other-at"}: "which goes to tags like-no-other-at; Node.Explain",
+			{"canray"}:           `which is for tags canray; the nearest name there is "canary"; Node.Explain`,
+			{"eu", "canary-2x"}:  `which is for tags eu canary-2x; the nearest name there is "canary"; Node.Explain`,
+			{"like-no-other-at"}: "which is for tags like-no-other-at; Node.Explain",
 		} {
 			asked := slices.DeleteFunc(tags[:], func(tag string) bool { return tag == "" })
 			if err := put(t.Context(), client, link.OnTags(asked...)); !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), want) {

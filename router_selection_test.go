@@ -571,7 +571,7 @@ func TestAWrongIdentityIsNotTriedForFiveMinutes(t *testing.T) {
 				t.Fatalf("after %d s: %v", i, err)
 			}
 			want := 1 + i/300
-			if n := strings.Count(log.String(), "presents a wrong identity"); n != want {
+			if n := strings.Count(log.String(), "presents the wrong identity"); n != want {
 				t.Fatalf("after %d s it was tried %d times, want %d", i, n, want)
 			}
 			sleep(time.Second)
@@ -664,7 +664,7 @@ func TestWhatIsSaidOnceIsSaidOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, want := range []string{"names a subset in which no instance", "a failover names the zone", "a failover names the region"} {
+		for _, want := range []string{"no instance of the configured list can belong to a subset", "a failover list names the zone", "a failover list names the region"} {
 			if n := strings.Count(log.String(), want); n != 1 {
 				t.Errorf("of 20 documents the log says %d times %q, want once", n, want)
 			}
@@ -685,7 +685,7 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if text := log.String(); strings.Count(text, "does not say in which") != 1 || !strings.Contains(text, `Config.Tags or LINK_TAGS: \"`+key+"=") {
+			if text := log.String(); strings.Count(text, "but this node has none") != 1 || !strings.Contains(text, `Config.Tags or LINK_TAGS: \"`+key+"=") {
 				t.Errorf("%s: want one line:\n%s", word, text)
 			}
 		}
@@ -700,8 +700,8 @@ func TestACallInTheZoneOfANodeThatHasNoneSaysSo(t *testing.T) {
 			tags []string
 			want string
 		}{
-			{nil, "which goes to this node's zone, which it does not say (Config.Tags or LINK_ZONE)"},
-			{[]string{"zone=b"}, `which goes to zone "b"`},
+			{nil, "which is for this node's zone, which is not set (Config.Tags or LINK_ZONE)"},
+			{[]string{"zone=b"}, `which is for zone "b"`},
 		} {
 			err := put(t.Context(), mesh.Node(link.Config{Tags: tt.tags}), link.InZone())
 			if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), tt.want) {

@@ -306,7 +306,7 @@ func TestAFileIsReadAgainAndABadOneChangesNothing(t *testing.T) {
 		write("nobody")
 		sleep(5 * time.Second)
 		expect("b")
-		if text := log.String(); strings.Count(text, "stays out of force") != 1 || !strings.Contains(text, `nobody`) || !strings.Contains(text, path+":2") {
+		if text := log.String(); strings.Count(text, "is invalid; the previous one stays in force") != 1 || !strings.Contains(text, `nobody`) || !strings.Contains(text, path+":2") {
 			t.Errorf("log:\n%s", text)
 		}
 		status := client.Status().Topology
@@ -747,7 +747,7 @@ func TestAnIllRegistryDoesNotHoldCallsForItsTopology(t *testing.T) {
 		if _, err := ask(t, client); err != nil || time.Since(start) > 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
-		if !strings.Contains(log.String(), "has not said which topology") {
+		if !strings.Contains(log.String(), "has not reported which topology") {
 			t.Errorf("log:\n%s", log)
 		}
 	})
@@ -770,7 +770,7 @@ func TestTagsAreConfirmedByTheInstance(t *testing.T) {
 		if _, err := ask(t, client, link.OnTags("v1")); err != nil {
 			t.Errorf("the instance's own tag: %v", err)
 		}
-		if n := strings.Count(log.String(), "the instance is believed"); n != 1 {
+		if n := strings.Count(log.String(), "its own are used"); n != 1 {
 			t.Errorf("%d log lines:\n%s", n, log)
 		}
 	})

@@ -167,7 +167,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	settle := sync.OnceFunc(func() { late = errors.Join(wait(), n.callDrain(ctx, &n.drains.quiet)()) })
 	if ran {
 		if err := n.presence.Drain(ctx); err != nil && ctx.Err() == nil {
-			n.cfg.Logger.Warn("link: the registry did not take the word that this node drains; peers hear it from the node", "error", err)
+			n.cfg.Logger.Warn("link: could not mark this node as draining in the registry; peers are told directly", "error", err)
 		}
 		if err := e.Drain(ctx, settle); err != nil {
 			errs = append(errs, Errorf(DeadlineExceeded, "handlers still ran when the drain ended: %w", err))
@@ -277,7 +277,7 @@ func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) erro
 				defer timer.Stop()
 				done, over = nil, timer.C
 			case <-over:
-				errs = append(errs, Errorf(DeadlineExceeded, "%d functions of OnDrain or OnLastCall have not returned %v after their context ended", left, drainWait))
+				errs = append(errs, Errorf(DeadlineExceeded, "%d functions registered with OnDrain or OnLastCall were still running %v after their contexts ended", left, drainWait))
 				left = 0
 			}
 		}
@@ -289,8 +289,8 @@ func (n *Node) callDrain(ctx context.Context, list *[]func(context.Context) erro
 func (n *Node) callOne(ctx context.Context, f func(context.Context) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			n.cfg.Logger.Error("link: a function of OnDrain or OnLastCall panicked", "panic", p, "stack", string(debug.Stack()))
-			err = Errorf(Internal, "a function of OnDrain or OnLastCall panicked: %v", p)
+			n.cfg.Logger.Error("link: a function registered with OnDrain or OnLastCall panicked", "panic", p, "stack", string(debug.Stack()))
+			err = Errorf(Internal, "a function registered with OnDrain or OnLastCall panicked: %v", p)
 		}
 	}()
 	return f(ctx)

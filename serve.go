@@ -32,7 +32,7 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 	if h.Codec != uint64(d.cfg.Codec.ID()) && found.stream == nil {
 		return d.missing(&handler{
 			route: found.route, config: found.config,
-			missing: Errorf(Unimplemented, "codec %d is not spoken here, this node speaks %s (%d)", h.Codec, d.cfg.Codec.Name(), d.cfg.Codec.ID()),
+			missing: Errorf(Unimplemented, "this node does not read codec %d; it reads %s (%d)", h.Codec, d.cfg.Codec.Name(), d.cfg.Codec.ID()),
 		})
 	}
 	return transport.Route{
@@ -177,17 +177,17 @@ func callerTakes(c *transport.Call) int {
 }
 
 func (n *Node) replyTooLarge(h *handler, c *transport.Call, size int) error {
-	limit, whose := h.limit(n), "Config.Limits.MaxMessage of %d bytes of this node; MaxMessage is an option of the handler, too"
+	limit, whose := h.limit(n), "this node's Config.Limits.MaxMessage of %d bytes; to raise it for one route, register the handler with MaxMessage"
 	if h.config.sized {
-		whose = "MaxMessage of %d bytes that the handler was registered with"
+		whose = "the MaxMessage of %d bytes that the handler was registered with"
 	}
 	if takes := callerTakes(c); takes < limit {
-		limit, whose = takes, "Config.Limits.MaxMessage of %d bytes of the caller; MaxMessage is an option of calls, too"
+		limit, whose = takes, "the caller's Config.Limits.MaxMessage of %d bytes; to raise it for one call, make the call with MaxMessage"
 		if c.Headers.MaxMessage > 0 {
-			whose = "MaxMessage of %d bytes that the caller gave the call"
+			whose = "the MaxMessage of %d bytes that the caller gave the call"
 		}
 	}
-	return Errorf(ResourceExhausted, "response of %d bytes exceeds the "+whose, size, limit)
+	return Errorf(ResourceExhausted, "response of %d bytes exceeds "+whose, size, limit)
 }
 
 // ServeStream implements transport.Handler.
@@ -297,7 +297,7 @@ func (i *incoming) decode() (any, error) {
 	defer i.mu.Unlock()
 	switch {
 	case i.over:
-		return nil, Errorf(Canceled, "the call is over, and its request was not read before")
+		return nil, Errorf(Canceled, "the call ended before its request was read")
 	case i.request == nil && i.err == nil:
 		i.request, i.err = i.decodeLocked()
 	}

@@ -422,7 +422,7 @@ func TestACheckThatIsNilIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := linktest.NewMesh(t).Node(link.Config{Service: "orders"})
 		defer func() {
-			if err, ok := recover().(error); !ok || !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Authorize of orders/put was given nil") {
+			if err, ok := recover().(error); !ok || !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), "Authorize(nil) for orders/put would let everybody in") {
 				t.Errorf("got %v", err)
 			}
 		}()

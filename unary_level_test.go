@@ -59,7 +59,7 @@ func TestTheMoreCarefulLevelOfAMethodCounts(t *testing.T) {
 				}
 				// said is 1 if the caller's level is higher than the server's, and 0 otherwise.
 				said := min(test.called, test.served+1) - min(test.called, test.served)
-				if got := strings.Count(log.String(), "less safe to run twice"); got != int(said) {
+				if got := strings.Count(log.String(), "declare different levels"); got != int(said) {
 					t.Errorf("said %d times, want %d:\n%s", got, said, log)
 				}
 			})

@@ -218,7 +218,7 @@ func TestACodecThatTheServerDoesNotSpeak(t *testing.T) {
 			if link.Code(status.Code) != want || (ran.Load() == 1) != (codec == 0) {
 				t.Errorf("codec %d: %+v, the handler ran %d times; want %v", codec, status, ran.Load(), want)
 			}
-			if codec == 9 && status.Message != "codec 9 is not spoken here, this node speaks cbor (0)" {
+			if codec == 9 && status.Message != "this node does not read codec 9; it reads cbor (0)" {
 				t.Errorf("the message is %q", status.Message)
 			}
 		}

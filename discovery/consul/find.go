@@ -81,7 +81,7 @@ func (f *finder) tellLocked() {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if left := f.r.names.Publish(f.q, names); left > 0 {
-		f.r.lines.Warn("consul registry: too many services have one tag, the rest is left out",
+		f.r.lines.Warn("consul registry: too many services have one tag; the others are left out",
 			"tag", f.q, "found", len(names), "limit", discovery.MaxServices)
 	}
 }

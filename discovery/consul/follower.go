@@ -99,7 +99,7 @@ func (f *follower) tellLocked() {
 	if over != f.over {
 		f.over = over
 		if over > 0 {
-			f.r.lines.Warn("consul registry: more instances than a snapshot holds; the last datacenters are cut",
+			f.r.lines.Warn("consul registry: more instances than a snapshot holds; instances of the last datacenters are left out",
 				"service", f.q, "entries", over)
 		}
 	}

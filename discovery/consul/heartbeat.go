@@ -66,7 +66,7 @@ func (g *registration) keep(ctx context.Context) {
 		wait = retryPause(failures, beatRetryLeast, most)
 		if what != last {
 			last = what
-			g.r.lines.Warn("consul registry: heartbeat failed; Consul takes the instance out unless one succeeds",
+			g.r.lines.Warn("consul registry: heartbeat failed; Consul will take the instance out of service unless one succeeds",
 				"id", g.id, "service", g.query, "within", checkTTL, "reason", err)
 		}
 	}

@@ -21,7 +21,7 @@ func (r *Registry) keepOwner(id, owner string) {
 	if len(r.looseIDs) == maxLoose {
 		oldest := r.looseIDs[0]
 		r.dropLooseLocked(oldest)
-		r.lines.Warn("consul registry: too many instances could not be withdrawn; the oldest is forgotten, and its ID counts as another's until Consul has seen that its heartbeats have ended",
+		r.lines.Warn("consul registry: too many instances could not be withdrawn; the oldest is forgotten, and its ID stays taken until Consul notices that its heartbeats have stopped",
 			"id", oldest, "limit", maxLoose, "within", checkTTL)
 	}
 	r.loose[id] = owner

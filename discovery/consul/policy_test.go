@@ -305,7 +305,7 @@ func TestPolicyFilesThatAreNoneAreLeftOut(t *testing.T) {
 			if ok != c.want || ok && (string(document) != "version: 1" || !at.Equal(now.Truncate(time.Millisecond))) {
 				t.Errorf("got %q of %v, %t", document, at, ok)
 			}
-			if n := log.lines("left out"); n != map[bool]int{true: 0, false: 1}[c.want] {
+			if n := log.lines("state file ignored"); n != map[bool]int{true: 0, false: 1}[c.want] {
 				t.Errorf("%d lines:\n%s", n, log)
 			}
 		})

@@ -178,7 +178,7 @@ func (w *policyWatch) unwell(what kind, reason string, now time.Time) {
 	}
 	if w.ill != what {
 		w.ill = what
-		w.r.lines.Warn("consul registry: policy cannot be read, what was known stays in force",
+		w.r.lines.Warn("consul registry: policy cannot be read; what was known stays in force",
 			"key", w.key, "document", w.last.Document != nil, "reason", reason)
 	}
 }

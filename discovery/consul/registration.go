@@ -228,7 +228,7 @@ func (g *registration) withdraw() {
 		g.r.keepOwner(g.id, g.owner)
 	}
 	if err != nil {
-		g.r.lines.Warn("consul registry: instance could not be withdrawn; Consul will see that its heartbeats have ended",
+		g.r.lines.Warn("consul registry: instance could not be withdrawn; Consul will remove it when its heartbeats time out",
 			"id", g.id, "service", g.query, "within", checkTTL, "reason", err)
 	}
 }

@@ -114,7 +114,7 @@ func (s *saver) flush() {
 	s.mu.Unlock()
 	for path, d := range dirty {
 		if err := s.write(path, d); err != nil {
-			s.log.Warn("consul registry: what is known cannot be kept on disk", "service", d.key.Query, "path", path, "reason", err)
+			s.log.Warn("consul registry: the last known state cannot be saved to disk", "service", d.key.Query, "path", path, "reason", err)
 		}
 	}
 }
@@ -187,10 +187,10 @@ func (s *saver) usable(path string, key stateKey, at time.Time, most time.Durati
 		return false
 	}
 	if err == nil && now.Sub(at) > most {
-		err = fmt.Errorf("is of %s, older than %v", at.Format(time.RFC3339), most)
+		err = fmt.Errorf("it is from %s, more than %v ago", at.Format(time.RFC3339), most)
 	}
 	if err != nil {
-		s.log.Warn("consul registry: state file is left out", "service", key.Query, "path", path, "reason", err)
+		s.log.Warn("consul registry: state file ignored", "service", key.Query, "path", path, "reason", err)
 	}
 	return err == nil
 }

@@ -179,7 +179,7 @@ func (s *source) failed(err error) {
 	}
 	if s.ill != what {
 		s.ill, s.reason = what, s.because(err)
-		r.lines.Warn("consul registry: cannot be read, the last known instances stay in use",
+		r.lines.Warn("consul registry: cannot be read; the last known instances stay in use",
 			s.attrs("instances", len(s.shown), "reason", err)...)
 	}
 	s.show()
@@ -227,7 +227,7 @@ func (s *source) answered(q question, a answer) {
 	}
 	if s.ill != hidden || s.reason != v.why {
 		s.ill, s.reason = hidden, v.why
-		s.r.lines.Warn("consul registry: answer not believed, the last known instances stay in use",
+		s.r.lines.Warn("consul registry: answer not believed; the last known instances stay in use",
 			s.attrs("instances", len(s.shown), "answered", len(a.members), "reason", v.why)...)
 	}
 	s.show()

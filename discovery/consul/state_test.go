@@ -152,7 +152,7 @@ func TestFilesOfOthersAreLeftOut(t *testing.T) {
 			if err := spoil(t, s.path(ordersKey)); err != nil {
 				t.Fatal(err)
 			}
-			if all, _ := s.load(ordersKey, orders, now); len(all) != 0 || log.lines("left out") != 1 {
+			if all, _ := s.load(ordersKey, orders, now); len(all) != 0 || log.lines("state file ignored") != 1 {
 				t.Errorf("got %+v\n%s", all, log)
 			}
 		})

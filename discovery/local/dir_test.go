@@ -233,7 +233,7 @@ func TestATakenTemporaryDirectoryIsNotWaitedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = r.Close() })
-				if log.lines("somebody else has the usual directory") != 1 || log.lines(taken) != 1 {
+				if log.lines("the usual directory belongs to another user") != 1 || log.lines(taken) != 1 {
 					t.Errorf("the log does not name %s:\n%s", taken, log)
 				}
 				if _, err := r.Register(t.Context(), instance("orders-"+strconv.Itoa(len(paths)))); err != nil {
@@ -299,7 +299,7 @@ func TestAListingIsBounded(t *testing.T) {
 	if len(list) != maxFiles || !more || err != nil {
 		t.Errorf("%d names, more %t, %v; want %d and more", len(list), more, err, maxFiles)
 	}
-	eventually(t, "a log line", func() bool { return log.lines("too full") == 1 })
+	eventually(t, "a log line", func() bool { return log.lines("too many files") == 1 })
 }
 
 // TestTheHalvesOfARegistryThatWasSplitFindEachOther has somebody else take the usual directory for a while. Instances

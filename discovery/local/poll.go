@@ -66,7 +66,7 @@ func (p *poller) round(ctx context.Context) bool {
 func (p *poller) keep() bool {
 	closed, err := p.registry.dir.keep()
 	for _, path := range closed {
-		p.scanner.log.Warn("local registry: directory was open to other users, who could read or plant instances; closed it again", "path", path)
+		p.scanner.log.Warn("local registry: directory was open to other users, who could read or plant instances; access was restricted again", "path", path)
 	}
 	if err == nil {
 		if p.unkept != "" {
@@ -77,7 +77,7 @@ func (p *poller) keep() bool {
 	}
 	if text := err.Error(); text != p.unkept {
 		p.unkept = text
-		p.registry.log.Error("local registry: directory is not in order, so that others may not find the instances of this process",
+		p.registry.log.Error("local registry: the directory cannot be used as it is, so others may not find the instances of this process",
 			"path", p.registry.dir.path, "reason", err)
 	}
 	return false
@@ -90,7 +90,7 @@ func (p *poller) repair(ctx context.Context, g *registration) {
 	case err != nil:
 		p.scanner.log.Warn("local registry: own file is gone or changed and cannot be written again", "id", g.id, "reason", err)
 	case changed != "":
-		p.scanner.log.Warn("local registry: own file was changed by somebody; written again", "id", g.id, "reason", changed)
+		p.scanner.log.Warn("local registry: somebody changed this instance's file; it was written again", "id", g.id, "reason", changed)
 	}
 }
 
@@ -122,7 +122,7 @@ func (p *poller) refresh(w *wanted) {
 	if err != nil {
 		if text := err.Error(); text != p.failure {
 			p.failure = text
-			p.registry.log.Error("local registry: cannot be read, the last known instances stay in use",
+			p.registry.log.Error("local registry: cannot be read; the last known instances stay in use",
 				"path", p.registry.dir.path, "reason", err)
 		}
 		p.registry.feed.Stale("the directory cannot be read: " + err.Error())
@@ -141,7 +141,7 @@ func (p *poller) refresh(w *wanted) {
 	}
 	for q, services := range p.services(w.tags) {
 		if left := p.registry.names.Publish(q, services); left > 0 {
-			p.scanner.log.Warn("local registry: too many services have one tag, the rest is left out",
+			p.scanner.log.Warn("local registry: too many services have one tag; the others are left out",
 				"tag", q.String(), "found", len(services), "limit", discovery.MaxServices)
 		}
 	}

@@ -101,7 +101,7 @@ func (c coder) parseFile(name string, data []byte) (discovery.Instance, error) {
 		return discovery.Instance{}, fmt.Errorf("corrupt: %w", err)
 	}
 	if rec.Format != recordFormat {
-		return discovery.Instance{}, fmt.Errorf("%w %d, this version of link reads %d", errFormat, rec.Format, recordFormat)
+		return discovery.Instance{}, fmt.Errorf("%w %d; this version of link reads %d", errFormat, rec.Format, recordFormat)
 	}
 	in := discovery.Instance{
 		ID:        rec.ID,

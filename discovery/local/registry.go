@@ -61,8 +61,8 @@ func New(cfg Config) (*Registry, error) {
 		return nil, err
 	}
 	if dir.instead != nil {
-		cfg.Logger.Warn("local registry: somebody else has the usual directory; using one in the home directory of this user. "+
-			"Processes that began before that happened are not found: restart them",
+		cfg.Logger.Warn("local registry: the usual directory belongs to another user; using one in the home directory of this user. "+
+			"Processes that started before that happened are not found: restart them",
 			"path", dir.path, "reason", dir.instead)
 	}
 	return &Registry{

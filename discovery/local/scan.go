@@ -127,7 +127,7 @@ func (s *scanner) list(info fs.FileInfo) (changed bool, err error) {
 	}
 	s.listed, s.listedAt = info, at
 	if more && !s.crowded {
-		s.log.Warn("local registry: directory is too full, some instances are not seen; remove what does not belong there",
+		s.log.Warn("local registry: the directory has too many files, so some instances are not seen; remove those that do not belong there",
 			"path", s.dir.path, "limit", maxFiles)
 	}
 	s.crowded = more
@@ -229,7 +229,7 @@ func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 	}
 	cut := len(found) > discovery.MaxInstances
 	if cut && !s.cut[q] {
-		s.log.Warn("local registry: too many instances of one service, the rest is left out",
+		s.log.Warn("local registry: too many instances of one service; the others are left out",
 			"service", q.String(), "found", len(found), "limit", discovery.MaxInstances)
 	}
 	if cut {

@@ -47,7 +47,7 @@ func Parse(text string) ([]discovery.Instance, error) {
 			return nil, err
 		}
 		if _, ok := seen[q]; ok {
-			return nil, fmt.Errorf("%w: entry %s: %s is listed before; put all addresses into one entry",
+			return nil, fmt.Errorf("%w: entry %s: %s is listed twice; put all addresses into one entry",
 				ErrSyntax, clip(entry), q)
 		}
 		seen[q] = struct{}{}

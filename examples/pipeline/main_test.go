@@ -10,6 +10,6 @@ func TestTheProducerLearnsHowTasksEnd(t *testing.T) {
 	exampletest.Prints(t,
 		`[12] workers counted 1000 words on 200 pages`,
 		`a blurred page has 3 words, as the second attempt found`,
-		`an empty page: aborted: task \S+ of counters/words is a dead letter after 1 attempts: .*the page is empty`,
+		`an empty page: aborted: task \S+ of counters/words is a dead letter after 1 attempt: .*the page is empty`,
 	)
 }

@@ -247,9 +247,9 @@ func (s *Search) Heed(t Target, r transport.PeerRoute) {
 		return
 	}
 	if s.service.say("level " + s.ask.Name) {
-		s.service.router.cfg.Logger.Warn("link: a method is less safe to run twice than its callers here say; calls go by its server",
+		s.service.router.cfg.Logger.Warn("link: this node and the server declare different levels for a method; the server's is more careful and applies",
 			"service", s.ask.Service, "method", s.ask.Name, "instance", t.ID(), "served", theirs, "called", s.ask.Level,
-			"fix", "give NewMethod the same Level on both sides")
+			"fix", "pass NewMethod the same level on both sides")
 	}
 	s.ask.Level = theirs
 }

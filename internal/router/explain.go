@@ -84,7 +84,7 @@ func (s *Service) troubleLocked(in *instance, c *Ask, now time.Time) string {
 		return "draining"
 	}
 	if left := in.state.leaving.Load() - clock.Of(now); left > 0 {
-		return fmt.Sprintf("said that it drains, %v left", time.Duration(left).Round(time.Second))
+		return fmt.Sprintf("draining, as it said; forgotten in %v", time.Duration(left).Round(time.Second))
 	}
 	switch {
 	case c.Instance != "" && c.Instance != in.ID:

@@ -58,7 +58,7 @@ func (r *Router) Reach(ask *Ask) (Reach, error) {
 	select {
 	case <-s.known:
 	default:
-		return Reach{}, errorf(codes.Unavailable, "%s has not said yet which instances exist", Describe(r.cfg.Registry))
+		return Reach{}, errorf(codes.Unavailable, "%s has not yet reported which instances exist", Describe(r.cfg.Registry))
 	}
 	search.now = time.Now()
 	search.deadline, search.dated = search.now.Add(NamesWait), true

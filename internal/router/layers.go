@@ -45,7 +45,7 @@ func (p *policies) replaceLocked(origin string, layer *policy.Layer, err error) 
 	// A waiting layer of the same origin is older.
 	delete(p.waiting, origin)
 	if err != nil {
-		p.refuseLocked(origin, err, "is wrong and stays out of force; the one before stays in force")
+		p.refuseLocked(origin, err, "is invalid; the previous one stays in force")
 		return
 	}
 	next := maps.Clone(p.layers)
@@ -62,12 +62,12 @@ func (p *policies) replaceLocked(origin string, layer *policy.Layer, err error) 
 		result, err = p.yieldLocked(next)
 	default:
 		if _, alone := p.compile(map[string]policy.Layer{origin: *layer}); alone == nil {
-			p.waitLocked(origin, *layer, err, "the one before stays in force")
+			p.waitLocked(origin, *layer, err, "the previous one stays in force")
 			return
 		}
 	}
 	if err != nil {
-		p.refuseLocked(origin, err, "is wrong and stays out of force; the one before stays in force")
+		p.refuseLocked(origin, err, "is invalid; the previous one stays in force")
 		return
 	}
 	delete(p.problems, origin)
@@ -117,7 +117,7 @@ func (p *policies) recallLocked() (policy *policy.Policy) {
 			if out[origin] == nil {
 				delete(p.waiting, origin)
 				delete(p.problems, origin)
-				p.router.cfg.Logger.Info("link: a topology document that waited for others to change comes into force", "origin", origin)
+				p.router.cfg.Logger.Info("link: a topology document that conflicted with others is now in force", "origin", origin)
 			}
 		}
 	}
@@ -155,11 +155,11 @@ func (p *policies) admitLocked(layers map[string]policy.Layer, origins []string,
 // waitLocked keeps a layer that is not compatible with the others, unless maxWaiting wait already.
 func (p *policies) waitLocked(origin string, layer policy.Layer, err error, meanwhile string) {
 	if len(p.waiting) >= maxWaiting {
-		p.router.cfg.Logger.Warn("link: so many topology documents do not go together with others that this one is forgotten until it is written again", "origin", origin, "limit", maxWaiting)
+		p.router.cfg.Logger.Warn("link: too many topology documents conflict with others; this one is dropped until it is written again", "origin", origin, "limit", maxWaiting)
 	} else {
 		p.waiting[origin] = layer
 	}
-	p.refuseLocked(origin, err, "does not go together with others and stays out of force until they change; "+meanwhile)
+	p.refuseLocked(origin, err, "conflicts with others and is not in force until they change; "+meanwhile)
 }
 
 // refuseLocked records why a document is not in force, and logs it if the reason is new.
@@ -185,7 +185,7 @@ func (p *policies) sayBoundedLocked(policy *policy.Policy) {
 	said := make(map[string]bool)
 	for _, note := range policy.Bounded() {
 		if said[note.Error()] = true; !p.said[note.Error()] {
-			p.router.cfg.Logger.Warn("link: a topology document asks for more than its source may", "reason", note)
+			p.router.cfg.Logger.Warn("link: a topology document asks for more than its source is allowed; it was limited", "reason", note)
 		}
 	}
 	p.said = said

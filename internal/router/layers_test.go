@@ -28,7 +28,7 @@ func TestAsManyDocumentsWaitAsThereIsRoomFor(t *testing.T) {
 		layer.Document.Services["s0"] = to("s0", "hub", false).Document.Services["s0"]
 		p.replace(fmt.Sprint("s", i), layer, nil)
 	}
-	if n := len(p.waiting); n != maxWaiting || strings.Count(log.String(), "is forgotten until it is written again") != 1 {
+	if n := len(p.waiting); n != maxWaiting || strings.Count(log.String(), "is dropped until it is written again") != 1 {
 		t.Errorf("%d documents wait, want %d, and one line about the one for which there is no room", n, maxWaiting)
 	}
 	p.replace("own", nil, nil)

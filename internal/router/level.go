@@ -232,7 +232,7 @@ func (s *Search) pick() (*endpoint, bool) {
 func (s *Search) none() *Error {
 	if id := s.ask.Instance; id != "" {
 		if _, ok := s.service.set.Lookup(id); !ok {
-			return errorf(codes.Unavailable, "instance %q of service %q is not in %s, or takes no calls", id, s.service.name, Describe(s.service.router.cfg.Registry))
+			return errorf(codes.Unavailable, "instance %q of service %q is not in %s, or does not accept calls", id, s.service.name, Describe(s.service.router.cfg.Registry))
 		}
 		return s.service.none(s.deadline)
 	}
@@ -241,7 +241,7 @@ func (s *Search) none() *Error {
 		return err
 	}
 	if asked := s.asked(); asked != "" {
-		return errorf(codes.Unavailable, "none of the %d instances of service %q is for this call, which goes to %s%s; Node.Explain says why", s.service.set.Len(), s.service.name, asked, s.nearTags())
+		return errorf(codes.Unavailable, "none of the %d instances of service %q matches this call, which is for %s%s; Node.Explain says why", s.service.set.Len(), s.service.name, asked, s.nearTags())
 	}
 	return err
 }
@@ -285,7 +285,7 @@ func (s *Search) asked() string {
 		parts = append(parts, "tags "+strings.Join(s.ask.Tags, " "))
 	}
 	if s.ask.Zone {
-		zone := "this node's zone, which it does not say (Config.Tags or LINK_ZONE)"
+		zone := "this node's zone, which is not set (Config.Tags or LINK_ZONE)"
 		if own := s.service.router.locality().Zone; own != "" {
 			zone = "zone " + strconv.Quote(own)
 		}

@@ -168,7 +168,7 @@ func (s *Service) warnOfPlaceLocked(in *instance) {
 	if err == nil || !s.sayLocked("places") {
 		return
 	}
-	s.router.cfg.Logger.Warn("link: an instance does not say clearly where it is; until it does, the first place in the alphabet counts, and one without a name does not",
+	s.router.cfg.Logger.Warn("link: an instance announces no clear place; until that is fixed, the first of its places in alphabetical order counts, and an unnamed one is ignored",
 		"service", s.name, "instance", in.ID, "error", err, "zone", in.Zone(), "region", in.Region(), "dc", in.Datacenter())
 }
 
@@ -202,7 +202,7 @@ func (s *Service) loseLocked(id string, massive bool, now time.Time, u *update) 
 	doubtful := s.snapshot.Origin == discovery.FromNetwork || s.snapshot.Origin == discovery.FromConfig && massive
 	if in.Status == discovery.Serving && doubtful && in.live() {
 		if len(s.held) == 0 {
-			s.router.cfg.Logger.Warn("link: the registry no longer shows instances that are connected; it may be ill, so they stay in use while their connections answer",
+			s.router.cfg.Logger.Warn("link: the registry no longer lists connected instances; it may be faulty, so they stay in use while they answer",
 				"service", s.name, "instance", id, "for", holdTime)
 		}
 		s.held[id] = now
@@ -296,7 +296,7 @@ func (s *Service) confirm(addr string, tags []string) {
 			continue
 		}
 		if !in.asked {
-			s.router.cfg.Logger.Debug("link: the registry's tags of an instance are not its own; the instance is believed",
+			s.router.cfg.Logger.Debug("link: the registry's tags for an instance differ from those it reports; its own are used",
 				"service", s.name, "instance", id, "registry", in.Tags, "instance_tags", tags)
 		}
 		next := *in

@@ -27,9 +27,9 @@ func (r *Router) MayDial(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%v is not the address of one machine", addr)
+		return fmt.Errorf("%v does not name a single machine", addr)
 	case slices.Contains(metadataServices, addr):
-		return fmt.Errorf("%v is a metadata service", addr)
+		return fmt.Errorf("%v is a cloud metadata service", addr)
 	}
 	if len(r.cfg.AllowNets) == 0 {
 		return nil
@@ -39,7 +39,7 @@ func (r *Router) MayDial(addr netip.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%v is outside of Config.AllowNets", addr)
+	return fmt.Errorf("%v is outside Config.AllowNets", addr)
 }
 
 // Loopback reports whether a host of a host:port is this machine by its name or address.
@@ -63,7 +63,7 @@ func (r *Router) refused(in discovery.Instance, origin discovery.Origin) (why, f
 		return "the development tier stays on this machine", "set LINK_CLUSTER_SECRET"
 	}
 	if local && r.elsewhere(origin) {
-		return errHere.Error(), "announce it with an address that others reach: Config.Advertise; in the development tier it has none, so set LINK_CLUSTER_SECRET there"
+		return errHere.Error(), "set its Config.Advertise to an address that others can reach; in the development tier there is none, so set LINK_CLUSTER_SECRET there"
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := r.MayDial(addr); err != nil {
@@ -74,7 +74,7 @@ func (r *Router) refused(in discovery.Instance, origin discovery.Origin) (why, f
 }
 
 // errHere is why an instance in a shared registry may not be dialed at a loopback address.
-var errHere = errors.New("it names this machine, but its registry is shared with others")
+var errHere = errors.New("it is a loopback address, but the registry is shared with other machines")
 
 // elsewhere reports whether instances may be on other machines, so that a loopback address cannot
 // be theirs: their registry is shared with other machines, and this node is not on loopback only.

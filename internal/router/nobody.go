@@ -82,5 +82,5 @@ func (s *Service) none(until time.Time) *Error {
 	case last != nil:
 		return last.err
 	}
-	return errorf(codes.Unavailable, "none of the %d instances of service %q in %s takes calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d drain%s", draining, stale)))
+	return errorf(codes.Unavailable, "none of the %d instances of service %q in %s accepts calls: %s", total, s.name, where, strings.TrimSpace(fmt.Sprintf("%d draining%s", draining, stale)))
 }

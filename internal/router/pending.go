@@ -46,7 +46,7 @@ func (s *Search) connected(ctx context.Context, class transport.Class) (*endpoin
 	if session == nil {
 		// The connection has ended since. The call waits for the next one as it waits for the others.
 		if s.ended++; s.ended > maxEnded {
-			return nil, nil, s.unreached(ctx, e, class, &transport.Error{Reason: transport.ReasonLost, Peer: in.Addr, NotProcessed: true, Detail: "its connections end as soon as they are made"})
+			return nil, nil, s.unreached(ctx, e, class, &transport.Error{Reason: transport.ReasonLost, Peer: in.Addr, NotProcessed: true, Detail: "its connections end as soon as they are up"})
 		}
 		return nil, nil, s.connect(ctx, e, class)
 	}

@@ -172,7 +172,7 @@ func (s *Search) unreadable(in *instance, session *transport.Session) *Error {
 	}
 	codec := s.service.router.cfg.Node.Codec
 	if reads := session.Remote().Codecs; !slices.Contains(reads, uint64(codec.ID())) {
-		return errorf(codes.Unimplemented, "%s reads messages in codecs %v, this node writes %s (%d); do both have the same Config.Codec?", in.ID, reads, codec.Name(), codec.ID())
+		return errorf(codes.Unimplemented, "%s reads codecs %v, but this node writes %s (%d); do both have the same Config.Codec?", in.ID, reads, codec.Name(), codec.ID())
 	}
 	return nil
 }
@@ -192,7 +192,7 @@ func (s *Search) mistaken(in *instance, session *transport.Session) *Error {
 	if name == "" || strings.HasPrefix(in.ID, name) || in.service.configured() {
 		return nil
 	}
-	return errorf(codes.Unavailable, "%s is at %s, and not instance %s, which the registry shows there", name, in.Addr, in.ID)
+	return errorf(codes.Unavailable, "the instance at %s is %s, not %s as the registry says", in.Addr, name, in.ID)
 }
 
 // proven returns the instance of this level that was connected last, and its
@@ -287,11 +287,11 @@ func (s *Search) unreached(ctx context.Context, e *endpoint, class transport.Cla
 			in.bar(e, time.Now().Add(ejectTime), mapped)
 			// This pick does not count: the instance costs one try per ejectTime, and others may be honest.
 			s.picks--
-			what := "presents a wrong identity"
+			what := "presents the wrong identity"
 			if te.Reason == transport.ReasonForbidden {
 				what = "has an address that may not be dialed"
 			}
-			s.service.router.cfg.Logger.Warn("link: instance "+what+", not tried for a while",
+			s.service.router.cfg.Logger.Warn("link: instance "+what+"; it is not tried again for a while",
 				"service", in.service.name, "instance", in.ID, "addr", in.Addr, "error", err, "for", ejectTime)
 		case transport.ReasonDraining:
 			in.left()

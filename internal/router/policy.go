@@ -209,7 +209,7 @@ func (p *policies) watchRegistry(ctx context.Context, query discovery.Query) (ru
 	}
 	ch, err := w.WatchPolicy(ctx, query)
 	if err != nil {
-		p.router.cfg.Logger.Warn("link: the registry's topology is not followed", "service", query.Service, "error", err)
+		p.router.cfg.Logger.Warn("link: cannot follow the topology in the registry", "service", query.Service, "error", err)
 		close(known)
 		return known
 	}
@@ -305,7 +305,7 @@ func (f *follower) noteStaleLocked(policy discovery.PolicyDocument) {
 		f.stale = f.service + " in " + Describe(p.router.cfg.Registry)
 	}
 	if first {
-		p.router.cfg.Logger.Warn("link: the registry's topology cannot be read; what is known stays in force", "service", f.service, "reason", policy.Reason)
+		p.router.cfg.Logger.Warn("link: the registry's topology cannot be read; the last known version stays in force", "service", f.service, "reason", policy.Reason)
 	}
 	p.stale[f.stale] = staleness{policy.Reason, f}
 }

@@ -132,7 +132,7 @@ func (r *Router) addService(name string) (*Service, error) {
 	var victim *Service
 	if t.held >= maxServices {
 		if victim = t.victimLocked(); victim == nil {
-			return nil, errorf(codes.ResourceExhausted, "the node follows %d services already, which is as many as it can", maxServices)
+			return nil, errorf(codes.ResourceExhausted, "the node already follows %d services, the maximum", maxServices)
 		}
 	}
 	s := &Service{
@@ -174,15 +174,15 @@ func (r *Router) giveWay(s *Service) {
 	s.end(errGaveWay)
 	r.services.forgotten.Add(1)
 	if r.services.gaveWay.Add(1) == 1 {
-		r.cfg.Logger.Warn("link: the node calls many services; those that it has not used for longest are forgotten, and looked for again when they are called",
+		r.cfg.Logger.Warn("link: the node calls more services than it can remember; the least recently used are forgotten and looked up again when called",
 			"limit", maxServices, "service", s.name)
 	}
 }
 
 // Why a service is no longer followed.
 var (
-	errGaveWay  = errors.New("the node knows too many services, and this one was unused for longest")
-	errDeserted = errors.New("the service had no instances, and was not used for a while")
+	errGaveWay  = errors.New("the node follows too many services, and this one was the least recently used")
+	errDeserted = errors.New("the service had no instances and was unused")
 )
 
 // desert forgets the service if it has no instances and nobody needs it, and reports whether it did: following a name
@@ -247,7 +247,7 @@ func (s *Service) follow(ctx context.Context, snapshots <-chan discovery.Snapsho
 			ruled, decided = nil, true
 		case <-patience.C:
 			if !decided {
-				s.router.cfg.Logger.Warn("link: the registry has not said which topology is in force; calls go by what is known", "service", s.name, "after", policyWait)
+				s.router.cfg.Logger.Warn("link: the registry has not reported which topology is in force; calls use what is known", "service", s.name, "after", policyWait)
 			}
 			decided = true
 		case <-idle.C:
@@ -303,7 +303,7 @@ func (s *Service) wait(ctx context.Context, deadline time.Time) error {
 		if s.heard.Load() {
 			what = "which topology is in force"
 		}
-		return errorf(codes.DeadlineExceeded, "%s has not said in time %s for %s", Describe(s.router.cfg.Registry), what, s.name)
+		return errorf(codes.DeadlineExceeded, "%s did not report in time %s for %s", Describe(s.router.cfg.Registry), what, s.name)
 	case <-ctx.Done():
 		return errorf(ended(ctx), "while looking for %s in %s: %w", s.name, Describe(s.router.cfg.Registry), context.Cause(ctx))
 	case <-s.life.Done():

@@ -130,7 +130,7 @@ func (v *view) noteEmptyLocked() {
 		if !s.sayLocked(what) {
 			continue
 		}
-		s.router.cfg.Logger.Warn("link: the topology names a subset in which no instance of the configured list can be; calls for it fail, or go where its failover says",
+		s.router.cfg.Logger.Warn("link: no instance of the configured list can belong to a subset of the topology; calls for it fail or fail over",
 			"service", s.name, "subset", subset.Name, "tags", subset.Tags, "meta", subset.Meta, "instances", len(s.members),
 			"fix", "give the tags to Config.Tags of the instances or to LINK_PEERS: \""+s.name+"=host:port[tag,tag]\"")
 	}
@@ -180,7 +180,7 @@ func (v *view) warnOfUnknownPlaces() {
 			word, missing = "datacenter", discovery.KeyDatacenter
 		}
 		if word != "" && v.service.say("place "+word) {
-			v.service.router.cfg.Logger.Warn("link: a failover names the "+word+", and this node does not say in which it is: it reaches nobody there",
+			v.service.router.cfg.Logger.Warn("link: a failover list names the "+word+", but this node has none, so that step reaches no instance",
 				"service", v.service.name, "fix", "Config.Tags or LINK_TAGS: \""+missing+"=…\"")
 		}
 	}

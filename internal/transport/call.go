@@ -140,7 +140,7 @@ func (l *lease) failure(ctx context.Context, failed *callFailure) error {
 		}
 		return &Error{Reason: ReasonCanceled, Peer: s.remoteAddr, NotProcessed: unsent, Err: context.DeadlineExceeded}
 	case endMoved:
-		return &Error{Reason: ReasonDoubt, Peer: s.remoteAddr, NotProcessed: unsent, Detail: "it has given no sign of life for a while"}
+		return &Error{Reason: ReasonDoubt, Peer: s.remoteAddr, NotProcessed: unsent, Detail: "the peer has not answered for a while"}
 	}
 	e := s.streamError(failed.err, unsent)
 	e.NotProcessed = e.NotProcessed && !failed.answered

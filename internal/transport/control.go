@@ -48,7 +48,7 @@ func (c *controlWriter) send(appendFrames func([]byte) []byte) {
 	}
 	c.mu.Unlock()
 	if full {
-		c.session.close(wire.CodeLimit, "CONTROL is not read")
+		c.session.close(wire.CodeLimit, "the peer does not read CONTROL")
 	}
 }
 
@@ -217,7 +217,7 @@ func (s *Session) readControlFrames(fr *frameReader) error {
 			return &wire.SyntaxError{What: "CONTROL", Reason: "SETUP is not the first frame and the only one"}
 		}
 		if (h.Kind != wire.KindRoutes || !s.dialed) && !s.remote.controlRate.Allow() {
-			s.close(wire.CodeLimit, fmt.Sprintf("more than %d frames in a row on CONTROL, and %d a second", controlBurst, controlRate))
+			s.close(wire.CodeLimit, fmt.Sprintf("more than %d frames in a row on CONTROL, at over %d a second", controlBurst, controlRate))
 			return errControlFlood
 		}
 		body, err := fr.body(h.Length)

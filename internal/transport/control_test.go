@@ -256,7 +256,7 @@ func TestPeerThatDoesNotReadControlIsDisconnected(t *testing.T) {
 			}
 			pass(time.Second)
 		}
-		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "CONTROL is not read") {
+		if code, reason := r.closed(); code != wire.CodeLimit || !strings.Contains(reason, "the peer does not read CONTROL") {
 			t.Errorf("closed with %v %q, want LIMIT about CONTROL that is not read", code, reason)
 		}
 		mustEcho(t, honest)

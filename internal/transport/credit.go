@@ -69,7 +69,7 @@ func (s *Session) refusal(cost int) (late bool) {
 	if s.caller.pace.allows(cost) {
 		return false
 	}
-	s.noteShed("RefusalRate", "more of its calls and streams were refused than Limits.RefusalRate in a second: it may open others in their place later")
+	s.noteShed("RefusalRate", "more of its calls and streams were refused than Limits.RefusalRate allows in a second; new ones have to wait")
 	return true
 }
 

@@ -200,7 +200,7 @@ type pausedError struct {
 
 // Error implements error.
 func (e *pausedError) Error() string {
-	return fmt.Sprintf("connections of %v were ended for breaking the rules of link/1 too often; none is taken for %v", e.who, e.left.Round(time.Millisecond))
+	return fmt.Sprintf("connections from %v broke the rules of link/1 too often; no new one is accepted for %v", e.who, e.left.Round(time.Millisecond))
 }
 
 // atAddress returns the debtors that are charged for what comes from an address, whatever

@@ -292,4 +292,4 @@ func (e *Endpoint) handshake(ctx context.Context, p *Peer, to netip.AddrPort) (q
 }
 
 // errRefused is the error of a dial to an address where nobody listens.
-var errRefused = errors.New("connection refused: nobody listens at this port, says its host")
+var errRefused = errors.New("connection refused: its host reports that nothing is listening on the port")

@@ -167,10 +167,10 @@ func (e *Error) ended(end *carrier.EndError, protocol string) {
 		e.Detail = "the peer gave up the handshake before it was complete"
 	case carrier.EndStale:
 		e.Reason = ReasonOverloaded
-		e.Detail = "the peer was too busy to go on with the handshake in time"
+		e.Detail = "the peer was too busy to continue the handshake in time"
 	case carrier.EndBusy:
 		e.Reason = ReasonOverloaded
-		e.Detail = "the peer takes no more handshakes now"
+		e.Detail = "the peer is accepting no more handshakes at the moment"
 	case carrier.EndAlert:
 		e.alerted(end, protocol)
 	}
@@ -217,7 +217,7 @@ func (e *Error) alerted(end *carrier.EndError, protocol string) {
 		}
 	case alert >= alertCertificateFirst && alert <= alertCertificateLast || alert == alertCertRequired:
 		e.Reason = ReasonRejected
-		e.Detail = "the peer did not accept this node's certificate, and its log says why; are both clocks right, and are both nodes of one cluster or authority? " +
+		e.Detail = "the peer did not accept this node's certificate, and its log says why; check that both clocks are right and that both nodes have the same cluster secret or authority: " +
 			tls.AlertError(alert).Error()
 	case alert == alertHandshakeFailure:
 		e.Reason = ReasonIdentity
@@ -250,7 +250,7 @@ func (s *Session) lost(err error, notProcessed bool) *Error {
 		}
 	case carrier.EndForgotten:
 		// A live process also answers with a reset if it gave up the connection while it did not hear its peer.
-		e.Detail, e.Err = "the process at its address does not know the connection: it is another one now, or it gave the connection up", nil
+		e.Detail, e.Err = "the process at its address does not know the connection: it was restarted, or it gave the connection up", nil
 	}
 	return e
 }

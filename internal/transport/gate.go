@@ -135,7 +135,7 @@ func (g *gate) mustValidate(addr net.Addr) bool {
 }
 
 var (
-	errTooManyHandshakes = errors.New("too many handshakes under way")
+	errTooManyHandshakes = errors.New("too many handshakes in progress")
 	errTooManyStarts     = fmt.Errorf("more than %d handshakes begun from one address at once and %d in a second", startBurst, startRate)
 )
 

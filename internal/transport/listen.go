@@ -69,7 +69,7 @@ func (e *Endpoint) accept(ctx context.Context, l *quicconn.Listener) {
 func (e *Endpoint) receive(conn quicconn.Conn) {
 	state := conn.TLS()
 	if p := state.NegotiatedProtocol; p != e.cfg.Protocol {
-		e.refuse(conn, wire.CodeIncompatible, refusedVersion, foreign.Text(fmt.Sprintf("it speaks %.64s, this node speaks %s", p, e.cfg.Protocol)))
+		e.refuse(conn, wire.CodeIncompatible, refusedVersion, foreign.Text(fmt.Sprintf("the peer speaks %.64s, this node speaks %s", p, e.cfg.Protocol)))
 		return
 	}
 	who, err := e.cfg.Identify(state, ownOf(conn.Context()))

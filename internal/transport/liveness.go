@@ -290,7 +290,7 @@ func (s *Session) judge(stats *carrier.Stats, calls, suspected bool) bool {
 			}
 		}
 	case p.silent >= 2*silence && since >= max(silence/2, probesLost*pto):
-		s.close(wire.CodeDeadline, fmt.Sprintf("no sign of life for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
+		s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
 		return false
 	case since >= max(silence/4, 2*pto):
 		if by := s.vitals.displacedBy.Load(); by != nil {
@@ -359,7 +359,7 @@ func (s *Session) knock() {
 		defer s.vitals.pulse.knocking.Unlock()
 		if s.endpoint.knock(ctx, addrPort(s.conn.RemoteAddr())) {
 			s.vitals.gone.Store(true)
-			s.close(wire.CodeDeadline, "the process is gone: nobody listens at its port, says its host")
+			s.close(wire.CodeDeadline, "the process is gone: its host reports that nothing is listening on the port")
 		}
 	}) {
 		s.vitals.pulse.knocking.Unlock()

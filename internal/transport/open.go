@@ -22,7 +22,7 @@ const leastCredit = 8 << 10
 // beyondLeast returns how much of a stream's credit counts toward Limits.CreditBytes.
 func beyondLeast(credit uint64) int64 { return int64(credit - min(credit, leastCredit)) }
 
-var errCredit = fmt.Errorf("streams of one connection may grant %d bytes of credit together", maxCredit)
+var errCredit = fmt.Errorf("the streams of one connection may grant at most %d bytes of credit in total", maxCredit)
 
 // reserve makes room for the growing credit of a stream, on the connection and in the peer's
 // share of Limits.CreditBytes.

@@ -29,7 +29,7 @@ var drainStatus = &wire.Status{Code: codeUnavailable, Message: "node is draining
 func (s *Session) overload(why error) *wire.Status {
 	l := &s.endpoint.limits
 	if errors.Is(why, errUnsent) {
-		message := fmt.Sprintf("of the server's Limits.InFlightBytes of %d bytes the caller has its share: %v", l.InFlightBytes, why)
+		message := fmt.Sprintf("the caller has used up its share of the server's Limits.InFlightBytes of %d bytes: %v", l.InFlightBytes, why)
 		s.noteShed("InFlightBytes", message)
 		return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
 	}
@@ -42,9 +42,9 @@ func (s *Session) overload(why error) *wire.Status {
 	case errors.Is(why, errStreams):
 		name, limit, why = "StreamsPerConnection", l.StreamsPerConnection, nil
 	}
-	message := fmt.Sprintf("server runs its Limits.%s of %d calls", name, limit)
+	message := fmt.Sprintf("the server is running as many calls as Limits.%s allows, %d", name, limit)
 	if why != nil {
-		message = fmt.Sprintf("of the server's Limits.%s of %d calls %v", name, limit, why)
+		message = fmt.Sprintf("the server's Limits.%s of %d calls: %v", name, limit, why)
 	}
 	s.noteShed(name, message)
 	return &wire.Status{Code: codeResourceExhausted, Refused: true, Message: message}
@@ -55,4 +55,4 @@ func (s *Session) noteShed(limit, text string) {
 	s.endpoint.shed.note(limit, s.shares.calls.Name()+" at "+s.remoteAddr, text, time.Now())
 }
 
-var errStreams = errors.New("more calls than streams")
+var errStreams = errors.New("the caller runs more calls than it may have streams")

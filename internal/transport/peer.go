@@ -245,7 +245,7 @@ const patience = 2
 
 // silence returns the error of a dial without an answer.
 func (p *Peer) silence() error {
-	return fmt.Errorf("no answer in %v (Limits.DialTimeout); is the process there, and does UDP get through?", p.endpoint.limits.DialTimeout)
+	return fmt.Errorf("no answer in %v (Limits.DialTimeout); check that the process is running and that UDP is not blocked", p.endpoint.limits.DialTimeout)
 }
 
 // The backoff between dials is like gRPC's connection backoff, but with more

@@ -16,7 +16,7 @@ type ping struct {
 }
 
 // errPinging means that another Ping of the same session is in flight.
-var errPinging = errors.New("a ping is under way")
+var errPinging = errors.New("a ping is in progress")
 
 // Ping asks the peer for a sign of life and returns nil once it has answered: its process runs
 // and takes packets, which says nothing about its handlers. Ping waits for at most

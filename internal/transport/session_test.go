@@ -158,7 +158,7 @@ func TestServerThatRejectsTheCertificateIsNoSuccess(t *testing.T) {
 		client.source = w.ca.Source("web", securitytest.SignedBy(securitytest.NewCA(t, trustDomain)))
 		_, err := client.peer(server).Session(t.Context(), ClassCalls)
 		e := failure(t, err, ReasonRejected)
-		if !strings.Contains(err.Error(), "its log says why; are both clocks right") {
+		if !strings.Contains(err.Error(), "its log says why; check that both clocks are right") {
 			t.Errorf("%v does not say what to look at", err)
 		}
 		if !e.NotProcessed || !strings.Contains(e.Error(), "certificate") {

@@ -64,6 +64,6 @@ func (s *strangers) admits(b []byte, from net.Addr) bool {
 		*n++
 		return true
 	}
-	s.dropped(from.String(), "more datagrams of one handshake than it takes; they are dropped")
+	s.dropped(from.String(), "too many datagrams for one handshake; the rest are dropped")
 	return false
 }

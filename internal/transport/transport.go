@@ -160,7 +160,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.callers.refusals = e.limits.RefusalRate
 	e.lenders = lenders{wake: notify.NewFlag(), all: make(map[*Session]struct{})}
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
-	e.shed = refusals{log: cfg.Logger, what: "link: no room for what a peer asks", reasons: make(map[string]*refusal)}
+	e.shed = refusals{log: cfg.Logger, what: "link: refusing what a peer asks for, at a limit", reasons: make(map[string]*refusal)}
 	e.gate = newGate(e.limits)
 	e.gate.failed = func(peer string, err error) { e.refusals.failed(cfg.Refusal, peer, quicconn.Translate(err)) }
 	filter := newStrangers(e.dropped)
@@ -191,8 +191,8 @@ func (e *Endpoint) Addr() net.Addr { return e.cfg.Conn.LocalAddr() }
 // fail notes that the socket can no longer be read.
 func (e *Endpoint) fail(why error) {
 	e.socket.once.Do(func() {
-		e.socket.why = fmt.Errorf("the socket of this node has failed, and the node with it: %w", why)
-		e.log.Error("link: the socket has failed; the node can neither call nor be called, and must be replaced", "error", why)
+		e.socket.why = fmt.Errorf("the socket of this node has failed, so the node is of no further use: %w", why)
+		e.log.Error("link: the socket has failed; this node can no longer call or be called and has to be made anew", "error", why)
 		close(e.socket.failed)
 	})
 }
@@ -251,7 +251,7 @@ func (e *Endpoint) Close() error {
 
 // ErrStuck means that handlers still run long after their context was canceled.
 // Their goroutines are left behind, because waiting for them might never end.
-var ErrStuck = errors.New("handlers ignore that their context is canceled")
+var ErrStuck = errors.New("handlers ignore the end of their contexts")
 
 // closeWait is how long Close waits for canceled handlers.
 const closeWait = 5 * time.Second

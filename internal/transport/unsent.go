@@ -73,4 +73,4 @@ func (u *unsent) lacks(h *wire.HeadersView, room *share.Holder) bool {
 }
 
 // errUnsent is the reason to refuse a call whose reply would find no room.
-var errUnsent = errors.New("replies to it wait to be read and leave no room for one as long as the last")
+var errUnsent = errors.New("replies to the caller are waiting to be read, and there is no room for another as long as the last")

@@ -41,7 +41,7 @@ func (s *Session) acquire() error {
 	case s.isDraining():
 		return s.leaving()
 	case s.life.retired.Load():
-		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "another connection takes its place"}
+		return &Error{Reason: ReasonLost, Peer: s.remoteAddr, NotProcessed: true, Detail: "replaced by another connection"}
 	}
 	return nil
 }

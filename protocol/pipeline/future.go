@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -303,6 +304,14 @@ func history(from []queue.Attempt) []Attempt {
 	return out
 }
 
+// attemptsText returns "1 attempt", or n in the plural.
+func attemptsText(n int) string {
+	if n == 1 {
+		return "1 attempt"
+	}
+	return strconv.Itoa(n) + " attempts"
+}
+
 // err returns the error of a task that has ended, or nil if it was acked.
 func (e *entry) err() error {
 	if err := e.failed(); err != nil {
@@ -313,9 +322,9 @@ func (e *entry) err() error {
 	case queue.Acked:
 		return nil
 	case queue.DeadLettered:
-		return link.Errorf(link.Aborted, "task %s is a dead letter after %d attempts: %s", id(), e.Attempts, e.Cause)
+		return link.Errorf(link.Aborted, "task %s is a dead letter after %s: %s", id(), attemptsText(e.Attempts), e.Cause)
 	case queue.Expired:
-		return link.Errorf(link.DeadlineExceeded, "task %s expired after %d attempts", id(), e.Attempts)
+		return link.Errorf(link.DeadlineExceeded, "task %s expired after %s", id(), attemptsText(e.Attempts))
 	case queue.Canceled:
 		return link.Errorf(link.Canceled, "task %s was canceled", id())
 	case queue.Returned, queue.Open:

@@ -46,7 +46,7 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 	}
 	if len(*buf) > MaxTask {
 		*buf = nil
-		return nil, false, link.Errorf(link.ResourceExhausted, "push to %s: the task has more than pipeline.MaxTask, %d bytes; send what it is about by other means", q.route, MaxTask)
+		return nil, false, link.Errorf(link.ResourceExhausted, "push to %s: the task has more than pipeline.MaxTask, %d bytes; store the data elsewhere and push a reference to it", q.route, MaxTask)
 	}
 	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
 	if cap(*buf) > keepPayload {

@@ -145,7 +145,7 @@ func (h *handler[T]) handle(m Message[T]) {
 	case m.acked():
 		m.giveBack(f)
 		if m.conn.Member.Ended() {
-			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message does not come again",
+			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription failed, and the publisher has ended: the message will not be delivered again",
 				"topic", m.Topic, "publisher", m.Publisher, "seq", m.Seq, "error", err)
 		}
 	default:

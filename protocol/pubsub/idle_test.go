@@ -21,7 +21,7 @@ func TestASubscriptionWithoutAPublisherIsSaidOnce(t *testing.T) {
 		says  string
 	}{
 		"a mistyped service":    {pubsub.NewTopic[order]("ordrs", "placed"), `the nearest name there is \"orders\"`},
-		"a service without any": {pubsub.NewTopic[order]("users", "placed"), "that are connected has it"},
+		"a service without any": {pubsub.NewTopic[order]("users", "placed"), "none of the 1 connected instances in"},
 		"a shared topic":        {pubsub.NewSharedTopic[order]("placed"), "no service is known that publishes to it"},
 		"one with a publisher":  {placed, ""},
 	} {

@@ -149,7 +149,7 @@ func TestLimitsOnCalls(t *testing.T) {
 				}
 				sleep(time.Second)
 				_, err := reqrep.Call(t.Context(), client, unsafeMethod, query{})
-				if want := fmt.Sprintf("Limits.%s of 3", tt.name); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), want) {
+				if want := fmt.Sprintf("Limits.%s allows, 3", tt.name); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), want) {
 					t.Errorf("one call too many: %v, want resource exhausted that names %q", err, want)
 				}
 				close(release)

@@ -214,7 +214,7 @@ func TestHandlePanicsOnMistakes(t *testing.T) {
 			want string
 		}{
 			{"twice", readOnlyMethod, nil, "has a handler already"},
-			{"another service", reqrep.NewMethod[query, answer]("carts", "get", link.ReadOnly), nil, `belongs to service "carts", this node serves "orders"`},
+			{"another service", reqrep.NewMethod[query, answer]("carts", "get", link.ReadOnly), nil, `belongs to service "carts", but this node serves "orders"`},
 			{"bad name", reqrep.NewMethod[query, answer]("orders", "a b", link.ReadOnly), nil, `Route.Name is "a b"`},
 			{"bad level", reqrep.NewMethod[query, answer]("orders", "x", link.Idempotency(9)), nil, "Route.Level of orders/x is 9"},
 			{"negative timeout", reqrep.NewMethod[query, answer]("orders", "x", link.Timeout(-time.Second)), nil, "Route.Timeout of orders/x is -1s, want 0 to 24h0m0s"},

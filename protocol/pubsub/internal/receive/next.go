@@ -76,7 +76,7 @@ func (b *Inbox) record(f *frames, d *Delivery) bool {
 			err = errNotAsked
 		}
 		if err != nil {
-			link.HostOf(b.conf.Node).Logger().Warn("pubsub: what a publisher sends makes no sense; its stream is opened again", "topic", b.conf.Topic, "publisher", c.Peer, "error", err)
+			link.HostOf(b.conf.Node).Logger().Warn("pubsub: invalid data from a publisher; its stream is opened again", "topic", b.conf.Topic, "publisher", c.Peer, "error", err)
 			c.Member.breakOff(c)
 			return false
 		}
