@@ -310,6 +310,7 @@ func (b *Inbox) discard(c *Conn) {
 	for _, f := range slices.Backward(b.queue.cut(c)) {
 		if f.gap == nil {
 			c.Member.dropped(f)
+			c.letGo(f)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -26,6 +27,9 @@ type Member struct {
 	settled chan struct{} // closed at the first answer or failure
 	once    sync.Once
 	addr    string
+	// long counts the bytes of the frames longer than lane.MaxFrame that were received and not read. They
+	// may have come in parts, whose credit is granted again at once, and a publisher may connect again.
+	long atomic.Int64
 
 	mu      sync.Mutex // guards the fields below
 	want    frame.Subscribe
