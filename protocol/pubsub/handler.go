@@ -2,9 +2,7 @@ package pubsub
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
-	"runtime/debug"
 	"sync"
 
 	"github.com/linkmesh/link"
@@ -39,7 +37,7 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 // otherwise, and any other error is a failed attempt, after which the message is delivered
 // again later. What f returns has no effect on a message that f has answered itself. The
 // text of the cause is kept for dead letters at the publisher. In the other classes an
-// error is logged. A panic of f counts as an error and does not end the subscription.
+// error is logged. A panic of f, or of a type that decodes itself, counts as an error and does not end the subscription.
 //
 // All messages of the subscription go to f: do not range over it as well.
 func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
@@ -50,6 +48,7 @@ func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f fu
 	if err != nil {
 		return nil, err
 	}
+	s.handled = true
 	h := &handler[T]{sub: s, f: f, seed: maphash.MakeSeed()}
 	s.running.Go(h.run)
 	return s, nil
@@ -127,12 +126,22 @@ func (h *handler[T]) gap(m Message[T]) bool {
 		return false
 	}
 	if f := h.sub.want.onGap; f != nil {
-		f(m.Publisher, *m.Gap)
+		h.tell(f, m)
 		return true
 	}
 	link.HostOf(h.sub.node).Logger().Warn("pubsub: messages are missing", "topic", h.sub.name, "publisher", m.Publisher,
 		"reason", m.Gap.Reason, "count", m.Gap.Count, "from", m.Gap.From, "to", m.Gap.To)
 	return true
+}
+
+// tell calls the function of OnGap, whose panic must not end the process.
+func (h *handler[T]) tell(f func(publisher string, gap Gap), m Message[T]) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = h.sub.panicked("function of OnGap", p) // which is logged
+		}
+	}()
+	f(m.Publisher, *m.Gap)
 }
 
 func (h *handler[T]) handle(m Message[T]) {
@@ -158,8 +167,7 @@ func (h *handler[T]) handle(m Message[T]) {
 func (h *handler[T]) call(ctx context.Context, m Message[T]) (f failure, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
+			err = h.sub.panicked("handler", p)
 			f = failureOf(err)
 		}
 	}()
