@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"sync"
 
@@ -61,7 +62,27 @@ type handler[T any] struct {
 	seed maphash.Seed
 }
 
+// errExited is why an attempt has failed whose handler has ended its goroutine.
+var errExited = errors.New("the handler ended its goroutine")
+
+// again is deferred where user code runs. If that has ended the goroutine with runtime.Goexit, another one goes on, because
+// the subscription would stop silently.
+func (h *handler[T]) again(returned *bool, in *sync.WaitGroup, f func()) {
+	if !*returned {
+		link.HostOf(h.sub.node).Logger().Error("pubsub: a handler of a subscription ended its goroutine (runtime.Goexit, or FailNow of a test); another goes on", "topic", h.sub.name)
+		in.Go(f)
+	}
+}
+
 func (h *handler[T]) run() {
+	returned := false
+	defer h.again(&returned, &h.sub.running, h.run)
+	h.serve()
+	returned = true
+}
+
+// serve handles messages until the subscription ends.
+func (h *handler[T]) serve() {
 	n := max(h.sub.want.concurrency, 1)
 	if n == 1 {
 		for m := range h.sub.Messages() {
@@ -80,7 +101,14 @@ func (h *handler[T]) run() {
 	for i := range keyed {
 		keyed[i] = make(chan *Message[T], workerQueue)
 		defer close(keyed[i])
-		workers.Go(func() { h.work(keyed[i], free) })
+		var work func()
+		work = func() {
+			returned := false
+			defer h.again(&returned, &workers, work)
+			h.work(keyed[i], free)
+			returned = true
+		}
+		workers.Go(work)
 	}
 	for m := range h.sub.Messages() {
 		if h.gap(m) {
@@ -146,8 +174,17 @@ func (h *handler[T]) tell(f func(publisher string, gap Gap), m Message[T]) {
 
 func (h *handler[T]) handle(m Message[T]) {
 	ctx, span := m.process(h.sub.ctx, link.HostOf(h.sub.node).Tracer())
-	f, err := h.call(ctx, m)
-	span.End(uint32(link.CodeOf(err)), err)
+	f, err := failureOf(errExited), errExited
+	// This runs even if the handler ends its goroutine.
+	defer func() {
+		span.End(uint32(link.CodeOf(err)), err)
+		h.answer(&m, f, err)
+	}()
+	f, err = h.call(ctx, m)
+}
+
+// answer answers a message whose handler has returned err, which f is made of.
+func (h *handler[T]) answer(m *Message[T], f failure, err error) {
 	switch {
 	case err == nil:
 		m.Ack()

@@ -2,11 +2,15 @@ package pubsub_test
 
 import (
 	"context"
+	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/linkmesh/link"
 	"github.com/linkmesh/link/linktest"
@@ -62,6 +66,38 @@ func TestNoPublisherEndsAProcessByAPanic(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAHandlerThatEndsItsGoroutine checks that runtime.Goexit in a handler is a failed attempt, and that the subscription goes
+// on with the messages behind it.
+func TestAHandlerThatEndsItsGoroutine(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			mesh := linktest.NewMesh(t)
+			_, p := publisher(t, mesh, link.Config{})
+			var mu sync.Mutex
+			tries := make(map[string]int)
+			s, err := pubsub.SubscribeFunc(t.Context(), mesh.Node(link.Config{}), placed, func(_ context.Context, m pubsub.Message[order]) error {
+				mu.Lock()
+				tries[m.Value.ID]++
+				exits := m.Value.ID == "2" && m.Attempt < 3
+				mu.Unlock()
+				if exits {
+					runtime.Goexit()
+				}
+				return nil
+			}, pubsub.AtLeastOnce, pubsub.Concurrency(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			publish(t, p, 1, 5)
+			sleep(10 * time.Minute)
+			s.Close()
+			if want := map[string]int{"1": 1, "2": 3, "3": 1, "4": 1, "5": 1}; !maps.Equal(tries, want) {
+				t.Errorf("with %d at a time, messages were handled %v times, want %v", n, tries, want)
+			}
+		})
+	}
 }
 
 // TestARuleThatPanicsRefusesASubscriber checks that a peer whose subscription makes a rule panic is refused and not told why.
