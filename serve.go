@@ -45,6 +45,8 @@ func (d *dispatcher) Find(_ *transport.Session, h *wire.HeadersView) transport.R
 func (d *dispatcher) Authorize(s *transport.Session, r *transport.Route) (refusal *wire.Status) {
 	h, _ := r.Value.(*handler)
 	n, err := (*Node)(d), error(nil)
+	returned := false
+	defer n.noteExit(h, &returned)
 	func() {
 		// A panic of this user code refuses the call.
 		defer func() {
@@ -54,6 +56,7 @@ func (d *dispatcher) Authorize(s *transport.Session, r *transport.Route) (refusa
 		}()
 		err = h.config.authorize(peerOf(s))
 	}()
+	returned = true
 	if err == nil {
 		return nil
 	}
@@ -256,7 +259,7 @@ func (h *handler) spanName() string {
 	return h.route.String()
 }
 
-// noteExit is deferred around a handler and logs if its goroutine exits without returning.
+// noteExit is deferred around a handler, and around its Authorize, and logs if its goroutine exits without returning.
 func (n *Node) noteExit(h *handler, returned *bool) {
 	if !*returned {
 		n.cfg.Logger.Error("link: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); its caller gets an error", "route", h.route.String())

@@ -133,6 +133,44 @@ func TestAStreamHandlerThatEndsItsGoroutine(t *testing.T) {
 	})
 }
 
+// TestAnAuthorizeThatEndsItsGoroutine checks that runtime.Goexit in Authorize ends the stream or the call at once and is
+// logged, and that a drain does not wait for it.
+func TestAnAuthorizeThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mesh := linktest.NewMesh(t)
+		log := &logBuffer{}
+		srv := mesh.Node(link.Config{Service: "orders", Logger: log.logger()})
+		exit := link.Authorize(func(link.Peer) error { runtime.Goexit(); return nil })
+		never := link.Route{Service: "orders", Name: "never", Kind: link.KindChannel}
+		link.HostOf(srv).Handle(never, func(context.Context, *link.Stream) error { return nil }, exit)
+		reqrep.Handle(srv, putOrder, func(_ context.Context, o order) (order, error) { return o, nil }, exit)
+		mesh.Start(srv)
+		client := mesh.Node(link.Config{})
+		begin := time.Now()
+		s, err := link.HostOf(client).Open(t.Context(), never)
+		if err == nil {
+			_, err = s.Recv()
+		}
+		if !errors.Is(err, link.Internal) || time.Since(begin) > time.Second {
+			t.Errorf("the stream: %v after %v, want an internal error at once", err, time.Since(begin))
+		}
+		begin = time.Now()
+		if _, err := reqrep.Call(t.Context(), client, putOrder, order{}); !errors.Is(err, link.Internal) || time.Since(begin) > time.Second {
+			t.Errorf("the call: %v after %v, want an internal error at once", err, time.Since(begin))
+		}
+		for _, name := range []string{never.Name, putOrder.Route().Name} {
+			if !strings.Contains(log.String(), "route=orders/"+name) {
+				t.Errorf("the log does not say so of %s:\n%s", name, log)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := srv.Shutdown(ctx); err != nil {
+			t.Errorf("the drain waits for what is gone: %v", err)
+		}
+	})
+}
+
 // TestTheContextOfAHandlerThatEndsItsGoroutineEnds checks that what such a handler leaves
 // behind can no longer use its context, and that nothing keeps waiting for it.
 func TestTheContextOfAHandlerThatEndsItsGoroutineEnds(t *testing.T) {

@@ -57,3 +57,37 @@ func TestDeliverTellsBothSidesOfTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatCameBeforeDeliverIsGrantedAgainInItsPlace checks that frames that arrived before Deliver, and are granted again
+// while Deliver passes them on, count as credit once and not twice.
+func TestWhatCameBeforeDeliverIsGrantedAgainInItsPlace(t *testing.T) {
+	inEach(t, func(w *world) {
+		const frames, size = 4, 1000
+		t := w.t
+		server, client := w.node("orders", Limits{}), w.quiet("web", Limits{})
+		server.handler.onStream("stream", func(s *Stream) {
+			for range frames {
+				if err := s.Send(s.Canceled(), credited(strings.Repeat("x", size))); err != nil {
+					t.Errorf("sending: %v", err)
+				}
+			}
+			<-s.Canceled().Done()
+		})
+		st := openStream(t, client.connect(server), wire.Credit{Messages: frames, Bytes: frames * size})
+		settle()
+		got := 0
+		st.Deliver(func(f Frame) {
+			got++
+			if err := st.Grant(wire.Credit{Messages: 1, Bytes: uint64(len(f.Body))}); err != nil {
+				t.Error(err)
+			}
+		}, func() {})
+		st.mu.Lock()
+		owed, reserved := st.owedLocked(), st.grant.reserved
+		st.mu.Unlock()
+		if got != frames || owed != frames*size || reserved != frames*size {
+			t.Errorf("%d frames were delivered; %d bytes count as credit and %d are reserved, want %d", got, owed, reserved, frames*size)
+		}
+		st.Cancel(wire.CodeCanceled)
+	})
+}

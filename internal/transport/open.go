@@ -111,8 +111,16 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	st.credit.left = st.Headers.Credit
 
 	running := s.arrive(&route)
-	admitted := false
-	defer func() { s.leave(admitted) }()
+	admitted, returned := false, false
+	var reading sync.WaitGroup
+	defer func() {
+		// Authorize or the handler has ended its goroutine with runtime.Goexit.
+		if !returned {
+			st.Cancel(wire.CodeInternal)
+			reading.Wait()
+		}
+		s.leave(admitted)
+	}()
 	s.authorize(&route)
 	admitted = c.admit(&route, running)
 	if route.Lasting {
@@ -124,23 +132,17 @@ func (c *Call) serveStream(route Route, now time.Time) error {
 	defer s.usage.streams.Add(-1)
 	c.Session.alert()
 	if route.Refuse != nil {
+		returned = true
 		st.Finish(route.Refuse)
 		return nil
 	}
 	defer st.settleQueue()
-	var reading sync.WaitGroup
 	reading.Add(1)
 	if !s.group.Go(func(context.Context) { defer reading.Done(); st.read() }) {
+		reading.Done()
+		returned = true
 		return s.lost(nil, true)
 	}
-	returned := false
-	defer func() {
-		// A handler that did not return has ended its goroutine with runtime.Goexit.
-		if !returned {
-			st.Cancel(wire.CodeInternal)
-			reading.Wait()
-		}
-	}()
 	e.cfg.Handler.ServeStream(st)
 	returned = true
 	c.stream.CancelRead(wire.CodeNone)

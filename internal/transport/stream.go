@@ -67,8 +67,10 @@ type grant struct {
 // inbox holds the frames that wait for Recv, or passes them on.
 type inbox struct {
 	queue []Frame
-	// take takes the frames in place of queue, and ended is called when no more come; both are nil
-	// unless [Stream.Deliver] was called. reported means that ended was called, or is about to be.
+	// delivers means that [Stream.Deliver] was called. When it has passed on what was in queue, take takes the
+	// frames in place of queue, and ended is called when no more come. reported means that ended was called, or
+	// is about to be.
+	delivers bool
 	take     func(f Frame)
 	ended    func()
 	reported bool

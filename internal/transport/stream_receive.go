@@ -262,6 +262,10 @@ func (st *Stream) Recv(ctx context.Context) (Frame, error) {
 // A credited frame that was passed on counts as credit until as many bytes have been granted again,
 // so that they always can be.
 func (st *Stream) Deliver(take func(f Frame), ended func()) {
+	st.mu.Lock()
+	// From the first frame on: take may grant what it gets before Deliver returns.
+	st.inbox.delivers = true
+	st.mu.Unlock()
 	for {
 		st.mu.Lock()
 		if len(st.inbox.queue) == 0 {

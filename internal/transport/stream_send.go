@@ -19,7 +19,7 @@ func (st *Stream) Grant(c wire.Credit) error {
 		return nil
 	}
 	again := 0
-	if st.inbox.take != nil {
+	if st.inbox.delivers {
 		again = int(min(uint64(st.inbox.unread), c.Bytes))
 	}
 	st.inbox.unread -= again

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -22,10 +23,27 @@ func (w *Worker) spawnLocked(now int64) {
 // runner runs handlers until no task waits. It takes the worker's lock once per turn, to
 // report the outcomes of its tasks and to take the next ones.
 func (w *Worker) runner() {
-	r := turn{worker: w, tracer: (*trace.Tracer)(link.HostOf(w.node).Tracer()), name: w.route.String()}
-	now := w.clock.now()
-	w.mu.Lock()
+	w.takeTurns(&turn{worker: w, tracer: (*trace.Tracer)(link.HostOf(w.node).Tracer()), name: w.route.String()})
+}
+
+// takeTurns is runner from where r is.
+func (w *Worker) takeTurns(r *turn) {
+	defer func() {
+		// The handler has ended its goroutine, which must not cost the worker a slot.
+		if r.running {
+			r.running = false
+			w.hands.Go(func() { w.takeTurns(r) })
+		}
+	}()
 	for {
+		now := w.clock.now()
+		w.mu.Lock()
+		for i, t := range r.tasks {
+			w.pool.Done(t, r.out[i], now.UnixNano())
+		}
+		if len(r.tasks) > 0 {
+			w.pool.Free()
+		}
 		r.tasks = w.pool.Begin(r.tasks[:0], now.UnixNano())
 		if len(r.tasks) == 0 {
 			w.runners--
@@ -39,12 +57,6 @@ func (w *Worker) runner() {
 		}
 		w.mu.Unlock()
 		r.run()
-		now = w.clock.now()
-		w.mu.Lock()
-		for i, t := range r.tasks {
-			w.pool.Done(t, r.out[i], now.UnixNano())
-		}
-		w.pool.Free()
 	}
 }
 
@@ -58,6 +70,8 @@ type turn struct {
 	ctxs   []*taskContext
 	bodies []frame.Body
 	out    []frame.Outcome
+	// running is set while the handler runs.
+	running bool
 }
 
 // prepare makes the contexts of the tasks, which the worker may cancel from then on. The
@@ -105,8 +119,29 @@ func (r *turn) run() {
 		c := r.ctxs[i]
 		c.info.Key, c.info.Name, c.info.headers = r.bodies[i].Key, r.bodies[i].ID, r.bodies[i].Headers
 	}
+	clear(r.out)
 	span := r.trace()
+	// This runs even if the handler ends its goroutine.
+	defer r.end(span)
+	r.running = true
 	r.worker.run(r.ctxs, r.bodies, r.out)
+	r.running = false
+}
+
+// errExited is why an attempt has failed whose handler has ended its goroutine.
+var errExited = errors.New("the handler ended its goroutine")
+
+// end ends what run has begun.
+func (r *turn) end(span trace.MessageSpan) {
+	n := len(r.tasks)
+	if r.running {
+		link.HostOf(r.worker.node).Logger().Error("pipeline: a handler ended its goroutine (runtime.Goexit, or FailNow of a test); the attempt has failed", "stage", r.name)
+		for i := range r.out {
+			if r.out[i].Verb == 0 {
+				r.out[i] = outcomeOf(nil, errExited)
+			}
+		}
+	}
 	code := uint32(0)
 	if n == 1 && r.out[0].Verb != frame.Ack && r.out[0].Verb != frame.Result {
 		code = uint32(link.Unknown)

@@ -57,9 +57,13 @@ type Access struct {
 //
 // The rule applies to subscriptions that begin later, and to messages at once; its answer
 // for a topic of a publisher is cached for a while. A refused message is reported as a gap
-// with the reason "refused". Allow is called by many goroutines and should be quick.
+// with the reason "refused". Allow is called by many goroutines and should be quick. A panic of
+// allow refuses the access. If allow is nil, Authorize panics.
 func Authorize(node *link.Node, allow func(Access) error) {
-	rulesOf(node).authorize(allow)
+	if allow == nil {
+		panic(link.Errorf(link.InvalidArgument, "pubsub.Authorize: the rule is nil")) //nolint:forbidigo // a programmer error at set-up
+	}
+	rulesOf(node).authorize(allow, link.HostOf(node).Logger())
 }
 
 // AllowBackpressure lets subscriptions of other nodes make the publishers of node wait with

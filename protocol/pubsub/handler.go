@@ -2,9 +2,8 @@ package pubsub
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"hash/maphash"
-	"runtime/debug"
 	"sync"
 
 	"github.com/linkmesh/link"
@@ -39,7 +38,7 @@ func OnGap(f func(publisher string, gap Gap)) SubscribeOption {
 // otherwise, and any other error is a failed attempt, after which the message is delivered
 // again later. What f returns has no effect on a message that f has answered itself. The
 // text of the cause is kept for dead letters at the publisher. In the other classes an
-// error is logged. A panic of f counts as an error and does not end the subscription.
+// error is logged. A panic of f, or of a type that decodes itself, counts as an error and does not end the subscription.
 //
 // All messages of the subscription go to f: do not range over it as well.
 func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f func(ctx context.Context, m Message[T]) error, opts ...SubscribeOption) (*Subscription[T], error) {
@@ -50,6 +49,7 @@ func SubscribeFunc[T any](ctx context.Context, node *link.Node, t Topic[T], f fu
 	if err != nil {
 		return nil, err
 	}
+	s.handled = true
 	h := &handler[T]{sub: s, f: f, seed: maphash.MakeSeed()}
 	s.running.Go(h.run)
 	return s, nil
@@ -62,7 +62,27 @@ type handler[T any] struct {
 	seed maphash.Seed
 }
 
+// errExited is why an attempt has failed whose handler has ended its goroutine.
+var errExited = errors.New("the handler ended its goroutine")
+
+// again is deferred where user code runs. If that has ended the goroutine with runtime.Goexit, another one goes on, because
+// the subscription would stop silently.
+func (h *handler[T]) again(returned *bool, in *sync.WaitGroup, f func()) {
+	if !*returned {
+		link.HostOf(h.sub.node).Logger().Error("pubsub: a handler of a subscription ended its goroutine (runtime.Goexit, or FailNow of a test); another goes on", "topic", h.sub.name)
+		in.Go(f)
+	}
+}
+
 func (h *handler[T]) run() {
+	returned := false
+	defer h.again(&returned, &h.sub.running, h.run)
+	h.serve()
+	returned = true
+}
+
+// serve handles messages until the subscription ends.
+func (h *handler[T]) serve() {
 	n := max(h.sub.want.concurrency, 1)
 	if n == 1 {
 		for m := range h.sub.Messages() {
@@ -81,7 +101,14 @@ func (h *handler[T]) run() {
 	for i := range keyed {
 		keyed[i] = make(chan *Message[T], workerQueue)
 		defer close(keyed[i])
-		workers.Go(func() { h.work(keyed[i], free) })
+		var work func()
+		work = func() {
+			returned := false
+			defer h.again(&returned, &workers, work)
+			h.work(keyed[i], free)
+			returned = true
+		}
+		workers.Go(work)
 	}
 	for m := range h.sub.Messages() {
 		if h.gap(m) {
@@ -127,7 +154,7 @@ func (h *handler[T]) gap(m Message[T]) bool {
 		return false
 	}
 	if f := h.sub.want.onGap; f != nil {
-		f(m.Publisher, *m.Gap)
+		h.tell(f, m)
 		return true
 	}
 	link.HostOf(h.sub.node).Logger().Warn("pubsub: messages are missing", "topic", h.sub.name, "publisher", m.Publisher,
@@ -135,10 +162,29 @@ func (h *handler[T]) gap(m Message[T]) bool {
 	return true
 }
 
+// tell calls the function of OnGap, whose panic must not end the process.
+func (h *handler[T]) tell(f func(publisher string, gap Gap), m Message[T]) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = h.sub.panicked("function of OnGap", p) // which is logged
+		}
+	}()
+	f(m.Publisher, *m.Gap)
+}
+
 func (h *handler[T]) handle(m Message[T]) {
 	ctx, span := m.process(h.sub.ctx, link.HostOf(h.sub.node).Tracer())
-	f, err := h.call(ctx, m)
-	span.End(uint32(link.CodeOf(err)), err)
+	f, err := failureOf(errExited), errExited
+	// This runs even if the handler ends its goroutine.
+	defer func() {
+		span.End(uint32(link.CodeOf(err)), err)
+		h.answer(&m, f, err)
+	}()
+	f, err = h.call(ctx, m)
+}
+
+// answer answers a message whose handler has returned err, which f is made of.
+func (h *handler[T]) answer(m *Message[T], f failure, err error) {
 	switch {
 	case err == nil:
 		m.Ack()
@@ -158,8 +204,7 @@ func (h *handler[T]) handle(m Message[T]) {
 func (h *handler[T]) call(ctx context.Context, m Message[T]) (f failure, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			link.HostOf(h.sub.node).Logger().Error("pubsub: the handler of a subscription panicked", "topic", m.Topic, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic: %v", p)
+			err = h.sub.panicked("handler", p)
 			f = failureOf(err)
 		}
 	}()

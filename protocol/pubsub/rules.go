@@ -1,6 +1,9 @@
 package pubsub
 
 import (
+	"errors"
+	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +33,8 @@ func rulesOf(node *link.Node) *rules {
 	return r
 }
 
+var errRulePanicked = errors.New("the rule panicked")
+
 type hubKey struct{}
 
 // hubResult is the outcome of making a node's hub, which all its publishers share.
@@ -52,8 +57,18 @@ func hubOf(node *link.Node) (*serve.Hub, error) {
 	return made.hub, made.err
 }
 
-// authorize sets the rule of Authorize.
-func (r *rules) authorize(allow func(Access) error) {
+// authorize sets the rule of Authorize. Peers choose what a rule is asked, and a subscription asks it where a panic would end
+// the process, so a panic refuses the access.
+func (r *rules) authorize(rule func(Access) error, log *slog.Logger) {
+	allow := func(a Access) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				log.Error("pubsub: the rule of Authorize panicked", "peer", a.Peer, "verb", a.Verb.String(), "topic", a.Topic, "panic", p, "stack", string(debug.Stack()))
+				err = errRulePanicked
+			}
+		}()
+		return rule(a)
+	}
 	takes := receive.Rule(func(peer link.Peer, path string) bool { return allow(access(peer, CanWrite, path)) == nil })
 	r.allow.Store(&allow)
 	r.takes.Store(&takes)

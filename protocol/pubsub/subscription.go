@@ -2,7 +2,9 @@ package pubsub
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"runtime/debug"
 	"sync"
 
 	"github.com/linkmesh/link"
@@ -20,8 +22,9 @@ type Subscription[T any] struct {
 	want  settings
 	ctx   context.Context //nolint:containedctx // it is the inbox's, and ends the subscription
 	codec codec.Codec
-	// running waits for a handler.
+	// running waits for a handler, and handled is set if there is one.
 	running sync.WaitGroup
+	handled bool
 	// value is decoded into by the goroutine that ranges, which saves an allocation for each
 	// message. It is zero in between.
 	value T
@@ -96,7 +99,7 @@ func (s *Subscription[T]) read(yield func(Message[T]) bool) bool {
 			continue
 		}
 		rec := &d.Record
-		err := s.codec.Decode(rec.Payload, &s.value)
+		err := s.decode(rec.Payload)
 		// The message is built inline, which saves a copy.
 		m := Message[T]{
 			Value: s.value, Publisher: d.Conn.Member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
@@ -118,6 +121,26 @@ func (s *Subscription[T]) read(yield func(Message[T]) bool) bool {
 		}
 	}
 	return true
+}
+
+// decode decodes a payload into s.value. A type may decode itself with user code, and a publisher chooses what that gets.
+// If it panics, whoever ranges over the messages can recover that, but the goroutine of SubscribeFunc is ours, and would end
+// the process.
+func (s *Subscription[T]) decode(payload []byte) (err error) {
+	if s.handled {
+		defer func() {
+			if p := recover(); p != nil {
+				err = s.panicked("decoder", p)
+			}
+		}()
+	}
+	return s.codec.Decode(payload, &s.value)
+}
+
+// panicked logs a panic of user code with its stack, and returns an error for it.
+func (s *Subscription[T]) panicked(what string, p any) error {
+	link.HostOf(s.node).Logger().Error("pubsub: the "+what+" of a subscription panicked", "topic", s.name, "panic", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("panic: %v", p)
 }
 
 // AckRange acks the messages of one publisher that were delivered with numbers from first to

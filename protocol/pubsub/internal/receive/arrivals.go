@@ -17,6 +17,10 @@ import (
 // one frame.
 const maxRecords = journal.DefaultMaxMessage + flow.MaxFrame
 
+// maxMark bounds a frame without credit, which only a mark may be, in bytes. A mark takes less than half of
+// that. Longer ones are dropped: up to flow.Frames of these frames wait, and no credit bounds them.
+const maxMark = 64
+
 // arrivals is where the frames of a stream arrive. The goroutine that reads the stream puts them into
 // the inbox and never waits, because the credit of the stream is their room there. Only a frame longer
 // than that, and its parts, need more room than credit gives. If there is none, they stand in line,
@@ -104,7 +108,7 @@ func (a *arrivals) take(f link.Frame) {
 		a.failLocked(link.Errorf(link.InvalidArgument, "a PART without credit"))
 		return
 	case f.Kind == frame.KindRecords && !f.Credited:
-		if len(a.line) == 0 {
+		if len(a.line) == 0 && len(f.Body) <= maxMark {
 			a.to.note(&frames{conn: a.conn, body: f.Body})
 		}
 		return

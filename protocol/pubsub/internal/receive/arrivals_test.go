@@ -75,6 +75,21 @@ func TestAFrameGoesStraightIntoTheInbox(t *testing.T) {
 	}
 }
 
+// TestOnlyAMarkNeedsNoCredit checks that a frame without credit reaches the inbox only if it can be a mark, because
+// nothing else bounds what a publisher sends that way.
+func TestOnlyAMarkNeedsNoCredit(t *testing.T) {
+	l := NewLoose("t")
+	a := l.arrivals(new(script))
+	defer a.drop()
+	for range flow.Frames {
+		a.take(link.Frame{Kind: frame.KindRecords, Body: make([]byte, maxMark+1)})
+	}
+	a.take(link.Frame{Kind: frame.KindRecords, Body: []byte("mark")})
+	if got := l.waiting(); !slices.Equal(got, []string{"mark"}) {
+		t.Errorf("the inbox has %d frames, the first of %d bytes, want the mark", len(got), len(got[0]))
+	}
+}
+
 // TestWhatHasNoRoomStandsInLine checks that a part without room, and what comes behind it, reaches the
 // inbox in order when there is room, and that marks do not wait for it.
 func TestWhatHasNoRoomStandsInLine(t *testing.T) {
@@ -192,4 +207,44 @@ func TestAStreamThatHasEndedIsHeardToItsEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestLongFramesOfEarlierStreamsCount has a publisher send a frame as long as may be on one stream after another while
+// nobody reads, and checks that those behind the first wait where they are counted, and come in when it was read.
+func TestLongFramesOfEarlierStreamsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLoose("t")
+		m, first := l.conn.Member, l.conn
+		long := records(string(make([]byte, maxRecords)))
+		a := l.arrivals(&script{end: link.Unavailable})
+		m.last = first
+		a.take(long)
+		a.end()
+		if err := a.run(l.ctx); !errors.Is(err, link.Unavailable) || l.queue.len() != 1 {
+			t.Fatalf("the first stream ends with %v, and %d frames wait", err, l.queue.len())
+		}
+		l.conn = &Conn{Member: m, reader: first.reader, grants: first.grants}
+		a = l.arrivals(&script{end: link.Unavailable})
+		m.last = l.conn
+		a.take(long)
+		done := make(chan error, 1)
+		go func() { done <- a.run(l.ctx) }()
+		synctest.Wait()
+		if n := l.queue.len(); n != 1 || len(a.line) != 1 {
+			t.Errorf("%d frames wait for the reader and %d for room, want 1 of each", n, len(a.line))
+		}
+		first.read(l.queue.pop())
+		synctest.Wait()
+		if n := l.queue.len(); n != 1 || len(a.line) != 0 {
+			t.Errorf("when the first was read, %d frames wait for the reader and %d for room, want 1 and 0", n, len(a.line))
+		}
+		a.end()
+		if err := <-done; !errors.Is(err, link.Unavailable) {
+			t.Errorf("the second stream ends with %v", err)
+		}
+		l.conn.read(l.queue.pop())
+		if n := m.long.Load(); n != 0 {
+			t.Errorf("%d bytes of long frames are counted when none waits", n)
+		}
+	})
 }

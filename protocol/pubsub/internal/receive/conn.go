@@ -33,11 +33,8 @@ type Conn struct {
 	// because there is no credit that bounds them.
 	waiting atomic.Int32
 	full    int32
-	// long counts the bytes of waiting frames that came in parts. Their credit is granted again
-	// at once.
-	long atomic.Int64
-	// shrunk is set when there may be room that there was not: long or, if it has a bound, waiting has
-	// shrunk, or a frame has come to the front of the inbox.
+	// shrunk is set when there may be room that there was not: Member.long or, if it has a bound, waiting
+	// has shrunk, or a frame has come to the front of the inbox.
 	shrunk notify.Flag
 	// cut ends the connection, so that the member makes a new one.
 	cut func()
@@ -60,16 +57,17 @@ type Conn struct {
 }
 
 // holds reserves room for a frame and reports whether there was any. Only frames longer than
-// flow.MaxFrame need room: one always has it, and others have it while all of them together are
-// no longer than maxRecords.
+// flow.MaxFrame need room: one always has it, and others have it while all of them together, also those
+// of earlier connections, are no longer than maxRecords.
 func (c *Conn) holds(size int) bool {
 	if size <= flow.MaxFrame {
 		return true
 	}
-	if n := c.long.Load(); n > 0 && n+int64(size) > maxRecords {
+	long := &c.Member.long
+	if n := long.Load(); n > 0 && n+int64(size) > maxRecords {
 		return false
 	}
-	c.long.Add(int64(size))
+	long.Add(int64(size))
 	return true
 }
 
@@ -103,7 +101,14 @@ func (c *Conn) letGo(f *frames) {
 	if len(f.body) <= flow.MaxFrame {
 		return
 	}
-	c.long.Add(-int64(len(f.body)))
+	m := c.Member
+	m.long.Add(-int64(len(f.body)))
+	m.mu.Lock()
+	now := m.last
+	m.mu.Unlock()
+	if now != nil && now != c {
+		now.shrunk.Set()
+	}
 	c.shrunk.Set()
 }
 

@@ -226,6 +226,10 @@ func (b *Inbox) confirmed(known <-chan []*Member) error {
 	patience := time.NewTimer(confirmTime)
 	defer patience.Stop()
 	ended := func() error {
+		// If the last publisher has refused it, that is what ended the subscription.
+		if err := b.Err(); err != nil {
+			return err
+		}
 		return link.Errorf(link.CodeOf(b.ctx.Err()), "subscribe to %s: %w", b.conf.Topic, context.Cause(b.ctx))
 	}
 	var first []*Member
@@ -310,6 +314,7 @@ func (b *Inbox) discard(c *Conn) {
 	for _, f := range slices.Backward(b.queue.cut(c)) {
 		if f.gap == nil {
 			c.Member.dropped(f)
+			c.letGo(f)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link"
@@ -26,6 +27,9 @@ type Member struct {
 	settled chan struct{} // closed at the first answer or failure
 	once    sync.Once
 	addr    string
+	// long counts the bytes of the frames longer than flow.MaxFrame that were received and not read. They
+	// may have come in parts, whose credit is granted again at once, and a publisher may connect again.
+	long atomic.Int64
 
 	mu      sync.Mutex // guards the fields below
 	want    frame.Subscribe
@@ -42,30 +46,6 @@ type Member struct {
 	// decided caches for the reading goroutine whether decidedBy allows messages of a path.
 	decided   map[string]bool
 	decidedBy *Rule
-}
-
-// deliveries are what came of a publisher.
-type deliveries struct {
-	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
-	out  map[uint64]held
-	owed int
-	// read counts the deliveries of AtLeastOnce that were read, and told the gaps received in this session.
-	read uint64
-	told uint64
-	// unread has the frames that were received, oldest first, including the one that is being read.
-	unread []*frames
-}
-
-// held is a message of AtLeastOnce that is not acked. It is to be delivered again if its session has ended (owed), or
-// if it was given back (back), but then not after until, unless that is zero.
-type held struct {
-	ttl   time.Duration
-	order uint64 // number of the delivery, for verdicts
-	nacks int
-	lane  int
-	back  bool
-	owed  bool
-	until time.Time
 }
 
 func newMember(service, id string, want *frame.Subscribe, late bool) *Member {

@@ -149,3 +149,27 @@ func (m *Member) lastWords(say func(v *frame.Verdict) error, forget bool) {
 		}
 	}
 }
+
+// deliveries are what came of a publisher.
+type deliveries struct {
+	// out has the messages that were delivered and not acked or given up; owed of them are yet to be redelivered.
+	out  map[uint64]held
+	owed int
+	// read counts the deliveries of AtLeastOnce that were read, and told the gaps received in this session.
+	read uint64
+	told uint64
+	// unread has the frames that were received, oldest first, including the one that is being read.
+	unread []*frames
+}
+
+// held is a message of AtLeastOnce that is not acked. It is to be delivered again if its session has ended (owed), or
+// if it was given back (back), but then not after until, unless that is zero.
+type held struct {
+	ttl   time.Duration
+	order uint64 // number of the delivery, for verdicts
+	nacks int
+	lane  int
+	back  bool
+	owed  bool
+	until time.Time
+}
