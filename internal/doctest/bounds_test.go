@@ -38,6 +38,7 @@ func rows() map[string]string {
 		"protocol/pubsub/internal/frame.MaxCause":               "ranges of one ack",
 		"protocol/pubsub/internal/receive.maxDecisions":         "decisions of `Authorize`",
 		"protocol/pubsub/internal/frame.maxNacks":               "ranges of one ack",
+		"protocol/pubsub/internal/receive.maxMark":              "a mark of a publisher",
 		"protocol/pubsub/internal/receive.maxPast":              "publishers that are gone",
 		"protocol/pubsub/internal/frame.MaxSubscribe":           "SUBSCRIBE",
 		"protocol/pubsub/internal/serve.maxTopics":              "topics of a node by which",
