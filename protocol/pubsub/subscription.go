@@ -99,7 +99,12 @@ func (s *Subscription[T]) read(yield func(Message[T]) bool) bool {
 			continue
 		}
 		rec := &d.Record
-		err := s.decode(rec.Payload)
+		var err error
+		if s.handled {
+			err = s.decode(rec.Payload)
+		} else {
+			err = s.codec.Decode(rec.Payload, &s.value)
+		}
 		// The message is built inline, which saves a copy.
 		m := Message[T]{
 			Value: s.value, Publisher: d.Conn.Member.ID, Seq: rec.Seq, Feed: rec.Feed, Time: rec.Time,
@@ -123,17 +128,15 @@ func (s *Subscription[T]) read(yield func(Message[T]) bool) bool {
 	return true
 }
 
-// decode decodes a payload into s.value. A type may decode itself with user code, and a publisher chooses what that gets.
-// If it panics, whoever ranges over the messages can recover that, but the goroutine of SubscribeFunc is ours, and would end
-// the process.
+// decode decodes a payload into s.value for SubscribeFunc. A type may decode itself with user code, and a publisher chooses
+// what that gets. If it panics, whoever ranges over the messages can recover that, but the goroutine of SubscribeFunc is ours,
+// and would end the process.
 func (s *Subscription[T]) decode(payload []byte) (err error) {
-	if s.handled {
-		defer func() {
-			if p := recover(); p != nil {
-				err = s.panicked("decoder", p)
-			}
-		}()
-	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked("decoder", p)
+		}
+	}()
 	return s.codec.Decode(payload, &s.value)
 }
 

@@ -52,35 +52,22 @@ func (b *Inbox) Wait() bool {
 // These are two methods because a goroutine that waits should need little stack.
 func (b *Inbox) Next(d *Delivery) bool {
 	f := b.reading
-	switch {
-	case f == nil:
+	if f == nil {
 		return false
-	case f.gap != nil:
+	}
+	if f.gap != nil {
 		d.Conn, d.Gap = f.conn, f.gap
 		b.reading = nil
 		return true
-	case b.record(f, d):
-		return true
 	}
-	b.reading = nil
-	f.conn.read(f)
-	return false
-}
-
-// record reads the next message or gap of a frame. It returns false if there is none.
-func (b *Inbox) record(f *frames, d *Delivery) bool {
 	c, rec := f.conn, &d.Record
 	for {
 		ok, err := c.reader.Next(rec)
 		if err == nil && ok && rec.Kind == journal.KindMessage && !c.asked(rec.Topic) {
 			err = errNotAsked
 		}
-		if err != nil {
-			link.HostOf(b.conf.Node).Logger().Warn("pubsub: invalid data from a publisher; its stream is opened again", "topic", b.conf.Topic, "publisher", c.Peer, "error", err)
-			c.Member.breakOff(c)
-			return false
-		}
-		if !ok {
+		if err != nil || !ok {
+			b.doneReading(f, err)
 			return false
 		}
 		if !c.Member.observe(c, rec) || rec.Kind == journal.KindMark || !b.follows(rec) {
@@ -98,6 +85,17 @@ func (b *Inbox) record(f *frames, d *Delivery) bool {
 		}
 		return true
 	}
+}
+
+// doneReading is called when a frame has no further record or, if err is not nil, makes no sense.
+func (b *Inbox) doneReading(f *frames, err error) {
+	c := f.conn
+	if err != nil {
+		link.HostOf(b.conf.Node).Logger().Warn("pubsub: invalid data from a publisher; its stream is opened again", "topic", b.conf.Topic, "publisher", c.Peer, "error", err)
+		c.Member.breakOff(c)
+	}
+	b.reading = nil
+	c.read(f)
 }
 
 var errNotAsked = errors.New("a message of a topic that was not asked for")
