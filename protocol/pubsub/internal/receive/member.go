@@ -43,6 +43,11 @@ type Member struct {
 	nobody  *frame.Published // the report that nobody publishes there; nil without one
 	count   tally
 
+	rulings
+}
+
+// rulings are what the rule of the node has decided about a publisher.
+type rulings struct {
 	// decided caches for the reading goroutine whether decidedBy allows messages of a path.
 	decided   map[string]bool
 	decidedBy *Rule
