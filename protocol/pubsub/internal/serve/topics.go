@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -68,17 +69,27 @@ func (t *topics) meet(patterns []string) bool {
 }
 
 // near returns the names of topics in the same realm that are similar to patterns and that
-// allow permits.
+// allow permits. It asks allow, which is a user's code, without the lock and once for each topic at most.
 func (t *topics) near(patterns []string, allow func(path string) bool) (out []string) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	paths := slices.Collect(maps.Keys(t.paths))
+	t.mu.Unlock()
+	allowed := make(map[string]bool)
+	permits := func(path string) bool {
+		ok, asked := allowed[path]
+		if !asked {
+			ok = allow(path)
+			allowed[path] = ok
+		}
+		return ok
+	}
 	for _, pattern := range patterns {
 		of, word := subject.RealmOf(pattern)
 		of.Dead = false
 		// A name is compared with as many tokens of the pattern as it has itself.
 		byTokens := make(map[int][]string)
-		for path := range t.paths {
-			if r, name := subject.RealmOf(path); r == of && allow(path) {
+		for _, path := range paths {
+			if r, name := subject.RealmOf(path); r == of && permits(path) {
 				n := strings.Count(name, ".")
 				byTokens[n] = append(byTokens[n], name)
 			}
