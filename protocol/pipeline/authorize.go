@@ -1,6 +1,11 @@
 package pipeline
 
-import "github.com/linkmesh/link"
+import (
+	"errors"
+	"runtime/debug"
+
+	"github.com/linkmesh/link"
+)
 
 // Verb is the kind of an [Access].
 type Verb uint8
@@ -36,15 +41,28 @@ type Access struct {
 //
 // The rule is applied when a producer opens its stream to a worker, and streams that are open
 // stay open: call Authorize before the node runs. The rule also holds for what the node pushes
-// to its own stages. Allow is called by many goroutines and should be quick.
-func Authorize(node *link.Node, allow func(Access) error) { systemOf(node).allow.Store(&allow) }
+// to its own stages. Allow is called by many goroutines and should be quick. A panic of allow
+// refuses the access. If allow is nil, Authorize panics.
+func Authorize(node *link.Node, allow func(Access) error) {
+	if allow == nil {
+		panic(link.Errorf(link.InvalidArgument, "pipeline.Authorize: the rule is nil")) //nolint:forbidigo // a programmer error at set-up
+	}
+	systemOf(node).allow.Store(&allow)
+}
 
 // permit returns why the rule of [Authorize] refuses an access, or nil if it does not.
-func (s *system) permit(a Access) error {
-	if allow := s.allow.Load(); allow != nil {
-		return (*allow)(a)
+func (s *system) permit(a Access) (err error) {
+	allow := s.allow.Load()
+	if allow == nil {
+		return nil
 	}
-	return nil
+	defer func() {
+		if p := recover(); p != nil {
+			link.HostOf(s.node).Logger().Error("pipeline: the rule of Authorize panicked; the access is refused", "peer", a.Peer.String(), "panic", p, "stack", string(debug.Stack()))
+			err = errors.New("the rule of Authorize panicked")
+		}
+	}()
+	return (*allow)(a)
 }
 
 // mayPush returns why a peer may not push to the worker, or nil if it may.
