@@ -201,6 +201,8 @@ func TestSecondDrainWaitsForTheFirst(t *testing.T) {
 		t := w.t
 		server := w.node("orders", Limits{})
 		r := w.client("web", server)
+		// A connection that is new to a server that drains hears the first GOAWAY by itself.
+		settle()
 		first := server.drain(10 * time.Second)
 		r.goAway()
 		if g := r.goAway(); g.LastStream != 0 {

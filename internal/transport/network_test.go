@@ -73,6 +73,10 @@ func pass(d time.Duration) {
 // idle waits for d of virtual time. Several goroutines may call it at once, unlike pass.
 func idle(d time.Duration) { <-time.After(d) }
 
+// quiesce returns once all other goroutines wait. A peer in memory is heard at once, while the other side is still at what it
+// does after it has sent something; over QUIC the network gives it time for that.
+func quiesce() { idle(1) }
+
 // settle passes 50 round trips, so that whatever needs a few of them has happened.
 func settle() { pass(100 * latency) }
 

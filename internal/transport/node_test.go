@@ -132,6 +132,7 @@ func (n *node) wire(p *Peer, to *node) *Session {
 	if err != nil {
 		n.t.Fatalf("connecting: %v", err)
 	}
+	quiesce()
 	return s
 }
 
@@ -190,6 +191,7 @@ func mustEcho(t *testing.T, s *Session) {
 	if err != nil || status.Code != 0 || got != "honest" {
 		t.Fatalf("an honest call: %q, %+v, %v", got, status, err)
 	}
+	quiesce()
 }
 
 // data returns a DATA frame.

@@ -54,7 +54,9 @@ func (w *world) rawClientWith(service string, to *node, config *quic.Config) *ra
 		w.last++
 		addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, w.last).To4(), Port: 7443}
 		w.mu.Unlock()
-		return &raw{t: w.t, w: w, conn: to.attach(w.ca.ID(service), rawEnd(addr, config))}
+		conn := to.attach(w.ca.ID(service), rawEnd(addr, config))
+		quiesce()
+		return &raw{t: w.t, w: w, conn: conn}
 	}
 	conn, err := w.rawDial(service, to, config)
 	if err != nil {
@@ -312,6 +314,7 @@ type frames struct {
 func (f *frames) more() error {
 	chunk := make([]byte, 4096)
 	n, err := f.src.Read(chunk)
+	quiesce()
 	f.buf = append(f.buf, chunk[:n]...)
 	if n > 0 {
 		return nil
