@@ -28,15 +28,6 @@ type feed struct {
 	next
 }
 
-// next is what peek has found, in lane at: the message seq, or gaps that begin before until.
-type next struct {
-	at    int
-	until uint64
-	seq   uint64
-	entry *entry
-	slab  *slab
-}
-
 // lane is one of the queues of a feed. Its messages with numbers below next are in the
 // queue, in gaps, or done. While the lane is live, publishers push to the queue.
 // Otherwise the feed reads the ring from next on, after the queue.

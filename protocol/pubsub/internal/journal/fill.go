@@ -281,3 +281,12 @@ func (c *Cursor) tell(seq uint64) {
 		c.told = max(c.told, seq)
 	}
 }
+
+// next is what peek has found, in lane at: the message seq, or gaps that begin before until.
+type next struct {
+	at    int
+	until uint64
+	seq   uint64
+	entry *entry
+	slab  *slab
+}
