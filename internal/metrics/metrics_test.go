@@ -7,10 +7,25 @@ import (
 	"testing"
 )
 
+// moduleOf writes files into a folder, and returns the folder.
+func moduleOf(t *testing.T, files map[string]string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
 // TestFiguresOfASmallModule measures a module that is small enough to be counted by hand.
 func TestFiguresOfASmallModule(t *testing.T) {
-	root := t.TempDir()
-	for name, text := range map[string]string{
+	root := moduleOf(t, map[string]string{
 		"go.mod":            "module example.com/m\n",
 		"m.go":              "package m\n\n// A is exported.\ntype A struct {\n\tx, y int // of A\n\tz int // a field\n}\n\n// F makes one.\nfunc F() AOption {\n\treturn nil\n}\n\n// AOption is one.\ntype AOption any\n",
 		"m_test.go":         "package m\n\nvar Tests int\n",
@@ -20,15 +35,7 @@ func TestFiguresOfASmallModule(t *testing.T) {
 		"other/go.mod":      "module example.com/other\n",
 		"other/o.go":        "package other\n\nvar Other int\n",
 		"p/testdata/x/x.go": "package x\n\nvar Data int\n",
-	} {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	files, err := read(root)
 	if err != nil {
 		t.Fatal(err)
@@ -91,21 +98,12 @@ func TestFilesOfLinkUseOnlyThoseBelowThem(t *testing.T) {
 
 // TestArrowsBetweenFiles finds the arrows of a package of three files.
 func TestArrowsBetweenFiles(t *testing.T) {
-	root := t.TempDir()
-	for name, text := range map[string]string{
+	root := moduleOf(t, map[string]string{
 		"docs/design.md": "x\n" + orderWords + "`a.go`, `b.go`, `c.go`.\n",
 		"a.go":           "package m\n\nimport \"example.com/other\"\n\nfunc f(x t) { other.F(); x.m() }\n",
 		"b.go":           "package m\n\nfunc (x t) m() { println(x.field) }\n",
 		"c.go":           "package m\n\ntype t struct{ field int }\n\nfunc g() { f(t{}) }\n",
-	} {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	files, err := read(root)
 	if err != nil {
 		t.Fatal(err)
