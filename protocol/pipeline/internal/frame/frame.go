@@ -84,11 +84,7 @@
 // done, as far as it remembers them.
 package frame
 
-import (
-	"errors"
-
-	"github.com/linkmesh/link"
-)
+import "errors"
 
 // ErrMalformed is returned for a body that cannot be parsed.
 var ErrMalformed = errors.New("the frame is malformed")
