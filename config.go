@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
@@ -37,10 +36,15 @@ type Config struct {
 	// Weight is the share of work relative to the other instances, 1 to 65535.
 	// Zero means 100.
 	Weight int
-	// Monitors maps a tag to a probe. The tag is announced while the probe
-	// succeeds, beside Tags; the instance stays announced either way. The probes
-	// run every second while the node runs.
-	Monitors map[string]Probe
+	// Monitors maps a tag to a probe, which returns nil if what the tag stands for is
+	// available, else an error. The tag is announced while the probe succeeds, beside Tags;
+	// the instance stays announced either way. A probe runs every second while the node
+	// runs, and must return when its context ends, which is after a second. A panic counts
+	// as an error, and each further second for which a probe runs on counts as another. The
+	// first run decides at once whether the node has the tag. After that two runs in a row
+	// must disagree with the tag before it appears or goes, so that one hiccup moves no
+	// traffic.
+	Monitors map[string]func(ctx context.Context) error
 	// Addr is the UDP address to listen on and to dial from. Empty means LINK_ADDR,
 	// if it is set and the node has a Service, else "127.0.0.1:0" in the development
 	// tier and ":0" in the others.
@@ -63,25 +67,8 @@ type Config struct {
 	// is set, else Consul, if CONSUL_HTTP_ADDR is set, else the local registry of
 	// this machine. The node closes a registry that it made itself.
 	Registry discovery.Registry
-	// AllowNets are the networks in which instances may be. Empty means all.
-	// Multicast, unspecified and broadcast addresses and those of cloud metadata
-	// services are never allowed. A registry that other machines write to may name
-	// loopback addresses only if this node is bound to loopback, too.
-	AllowNets []netip.Prefix
-	// Topology is the routing policy, in code. It overrides what TopologyFile and
-	// the registry (Consul's KV) say about the same services. Nil means none. It
-	// must not be modified afterwards.
-	Topology *topology.Document
-	// TopologyFile is a YAML file with the routing policy, which is read again when
-	// it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it is
-	// set, else none.
-	TopologyFile string
-	// AllowRedirect names the services to which a topology from the registry may
-	// redirect calls to other services.
-	AllowRedirect []string
-	// AllowFaults lets a topology inject faults into calls. Leave it off in
-	// production.
-	AllowFaults bool
+	// Routing says where calls may go.
+	Routing Routing
 	// Identity proves who this node is. Nil means LINK_CLUSTER_SECRET, if it is
 	// set, else the development tier; see security.FromEnvironment. The node
 	// closes a source that it made itself. Its ID must match Service and
@@ -93,14 +80,7 @@ type Config struct {
 	Tracer *tracing.Tracer
 	// ClientMiddleware and ServerMiddleware wrap every operation, the first of each outermost.
 	ClientMiddleware, ServerMiddleware []Middleware
-	// CallTimeout bounds calls for which neither the context, nor the topology, nor the
-	// method ([Timeout]) sets a time. Zero means 10 s.
-	CallTimeout time.Duration
-	// DrainTimeout is how long Run waits, when its context ends, for work in flight:
-	// calls, messages for subscribers, queued tasks, and the functions of [Node.OnDrain].
-	// Zero means 30 s.
-	DrainTimeout time.Duration
-	// Limits bounds everything else.
+	// Limits bounds what the node accepts, holds and waits for.
 	Limits Limits
 	// LookupEnv looks up the variables that stand in for empty fields: LINK_…,
 	// CONSUL_HTTP_ADDR and KUBERNETES_SERVICE_HOST. Nil means os.LookupEnv. A function
@@ -111,11 +91,31 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-const (
-	defaultCallTimeout  = 10 * time.Second
-	defaultDrainTimeout = 30 * time.Second
-	clientService       = "client"
-)
+// Routing says where calls may go. The zero value allows all networks, and takes the policy
+// from the file that LINK_TOPOLOGY names, if it is set, and from the registry.
+type Routing struct {
+	// Topology is the routing policy, in code. It overrides what TopologyFile and
+	// the registry (Consul's KV) say about the same services. Nil means none. It
+	// must not be modified afterwards.
+	Topology *topology.Document
+	// TopologyFile is a YAML file with the routing policy, which is read again when
+	// it changes. The registry overrides it. Empty means LINK_TOPOLOGY, if it is
+	// set, else none.
+	TopologyFile string
+	// AllowNets are the networks in which instances may be. Empty means all.
+	// Multicast, unspecified and broadcast addresses and those of cloud metadata
+	// services are never allowed. A registry that other machines write to may name
+	// loopback addresses only if this node is bound to loopback, too.
+	AllowNets []netip.Prefix
+	// AllowRedirect names the services to which a topology from the registry may
+	// redirect calls to other services.
+	AllowRedirect []string
+	// AllowFaults lets a topology inject faults into calls. Leave it off in
+	// production.
+	AllowFaults bool
+}
+
+const clientService = "client"
 
 // resolveCodec makes the codec with the bounds in Limits, unless Codec is set.
 func (cfg *Config) resolveCodec() error {
@@ -152,7 +152,7 @@ func (cfg *Config) validateInstance() error {
 	tags := slices.Clone(cfg.Tags)
 	for tag, probe := range cfg.Monitors {
 		if probe == nil {
-			return Errorf(InvalidArgument, "Config.Monitors[%q] is nil, want a Probe", tag)
+			return Errorf(InvalidArgument, "Config.Monitors[%q] is nil, want a probe", tag)
 		}
 		if slices.Contains(cfg.Tags, tag) {
 			return Errorf(InvalidArgument, "the tag %q is in Config.Monitors and in Config.Tags, where it would always be announced; remove one of them", tag)
@@ -172,9 +172,9 @@ func (cfg *Config) validateInstance() error {
 	if err := shown.ValidatePlace(); err != nil {
 		return Errorf(InvalidArgument, "Config: %w", err)
 	}
-	for i, p := range cfg.AllowNets {
+	for i, p := range cfg.Routing.AllowNets {
 		if !p.IsValid() {
-			return Errorf(InvalidArgument, "Config.AllowNets[%d] is not a network; use netip.ParsePrefix", i)
+			return Errorf(InvalidArgument, "Config.Routing.AllowNets[%d] is not a network; use netip.ParsePrefix", i)
 		}
 	}
 	return nil
@@ -259,13 +259,6 @@ func reachable(addrs []net.Addr) string {
 	}
 	return cmp.Or(best, "127.0.0.1")
 }
-
-// Probe returns nil if what a tag stands for is available, else an error. It runs every
-// second, and must return when ctx ends, which is after a second. A panic counts as an
-// error, and each further second for which a probe runs on counts as another. The first
-// run decides at once whether the node has the tag. After that two runs in a row must
-// disagree with the tag before it appears or goes, so that one hiccup moves no traffic.
-type Probe func(ctx context.Context) error
 
 // unmapped returns networks with IPv4-mapped IPv6 networks as IPv4, the form in which addresses are compared.
 func unmapped(nets []netip.Prefix) []netip.Prefix {

@@ -36,8 +36,8 @@ func TestWrongConfigNamesFieldAndValue(t *testing.T) {
 		{"service", link.Config{Service: "a b"}, link.InvalidArgument, []string{"Config", `Service "a b"`}},
 		{"service too long", link.Config{Service: strings.Repeat("s", 256)}, link.InvalidArgument, []string{"Config", `Service "sss`, "256"}},
 		{"namespace", link.Config{Namespace: "a/b"}, link.InvalidArgument, []string{"Config", `Namespace "a/b"`}},
-		{"call timeout", link.Config{CallTimeout: -time.Second}, link.InvalidArgument, []string{"Config.CallTimeout", "-1s"}},
-		{"drain timeout", link.Config{DrainTimeout: -time.Minute}, link.InvalidArgument, []string{"Config.DrainTimeout", "-1m0s"}},
+		{"call timeout", link.Config{Limits: link.Limits{CallTimeout: -time.Second}}, link.InvalidArgument, []string{"Config.Limits.CallTimeout", "-1s"}},
+		{"drain timeout", link.Config{Limits: link.Limits{DrainTimeout: -time.Minute}}, link.InvalidArgument, []string{"Config.Limits.DrainTimeout", "-1m0s"}},
 		{"advertise without port", link.Config{Advertise: "example.com"}, link.InvalidArgument, []string{"Config.Advertise", `"example.com"`}},
 		{"advertise with empty port", link.Config{Advertise: "example.com:"}, link.InvalidArgument, []string{"Config.Advertise", `"example.com:"`}},
 		{"advertise without host", link.Config{Advertise: ":7443"}, link.InvalidArgument, []string{"Config.Advertise", "LINK_ADVERTISE", `":7443"`}},
@@ -47,7 +47,7 @@ func TestWrongConfigNamesFieldAndValue(t *testing.T) {
 		{"two zones", link.Config{Tags: []string{"zone=a", "v2", "zone=b"}}, link.InvalidArgument, []string{"Config", `Tags[2] "zone=b"`, `"zone=a"`, "remove one"}},
 		{"zone without a name", link.Config{Tags: []string{"zone="}}, link.InvalidArgument, []string{"Config", `Tags[0] "zone="`, "names no zone"}},
 		{"region without a name", link.Config{Meta: map[string]string{"region": ""}}, link.InvalidArgument, []string{"Config", `Meta["region"]`, "names no region"}},
-		{"zone of a monitor", link.Config{Monitors: map[string]link.Probe{"zone=a": unwell}}, link.InvalidArgument, []string{"Config.Monitors", `"zone=a"`, "Config.Tags"}},
+		{"zone of a monitor", link.Config{Monitors: map[string]func(context.Context) error{"zone=a": unwell}}, link.InvalidArgument, []string{"Config.Monitors", `"zone=a"`, "Config.Tags"}},
 		{"tags", link.Config{Tags: make([]string, 65)}, link.InvalidArgument, []string{"Config", "Tags", "65"}},
 		{"message limit", link.Config{Limits: link.Limits{MaxMessage: 64<<20 + 1}}, link.InvalidArgument, []string{"Config.Limits.MaxMessage", "67108865"}},
 		{"dev tier beyond loopback", link.Config{Addr: "0.0.0.0:0", Identity: dev}, link.FailedPrecondition, []string{"Config.Addr", `"0.0.0.0:0"`, "loopback"}},
@@ -70,15 +70,24 @@ func TestWrongConfigNamesFieldAndValue(t *testing.T) {
 }
 
 func TestNoLimitMayBeNegative(t *testing.T) {
-	for i := range reflect.TypeFor[link.Limits]().NumField() {
-		var limits link.Limits
-		field := reflect.ValueOf(&limits).Elem().Field(i)
-		field.SetInt(-7)
-		name := reflect.TypeFor[link.Limits]().Field(i).Name
-		if _, err := link.New(link.Config{Limits: limits}); !errors.Is(err, link.InvalidArgument) ||
-			!strings.Contains(err.Error(), "Config.Limits."+name) || !strings.Contains(err.Error(), "-7") {
-			t.Errorf("%s: %v, want invalid argument that names it and -7", name, err)
+	var limits link.Limits
+	refusesNegative(t, &limits, reflect.ValueOf(&limits).Elem(), "Config.Limits")
+}
+
+// refusesNegative checks that no number of v, a part of limits that users know as path, may be negative.
+func refusesNegative(t *testing.T, limits *link.Limits, v reflect.Value, path string) {
+	t.Helper()
+	for i := range v.NumField() {
+		field, name := v.Field(i), path+"."+v.Type().Field(i).Name
+		if field.Kind() == reflect.Struct {
+			refusesNegative(t, limits, field, name)
+			continue
 		}
+		field.SetInt(-7)
+		if _, err := link.New(link.Config{Limits: *limits}); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), name+" is -7") {
+			t.Errorf("%v, want invalid argument that says that %s is -7", err, name)
+		}
+		field.SetInt(0)
 	}
 }
 

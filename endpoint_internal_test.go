@@ -96,19 +96,19 @@ func TestAddressesThatMayBeDialed(t *testing.T) {
 		{nil, "fd00:ec2::254%eth0", "metadata service"},
 		{prefixes("192.0.2.0/24"), "192.0.2.9", ""},
 		{prefixes("192.0.2.0/24"), "::ffff:192.0.2.9", ""},
-		{prefixes("192.0.2.0/24"), "192.0.3.9", "outside Config.AllowNets"},
+		{prefixes("192.0.2.0/24"), "192.0.3.9", "outside Config.Routing.AllowNets"},
 		{prefixes("::ffff:192.0.2.0/120"), "192.0.2.9", ""},
-		{prefixes("::ffff:192.0.2.0/120"), "192.0.3.9", "outside Config.AllowNets"},
+		{prefixes("::ffff:192.0.2.0/120"), "192.0.3.9", "outside Config.Routing.AllowNets"},
 		// A host's address with the prefix length of its network.
 		{prefixes("192.0.2.9/24"), "192.0.2.200", ""},
 		// Both networks are IPv6 alone.
-		{prefixes("::/0"), "192.0.2.1", "outside Config.AllowNets"},
-		{prefixes("::ffff:0:0/64"), "192.0.2.1", "outside Config.AllowNets"},
+		{prefixes("::/0"), "192.0.2.1", "outside Config.Routing.AllowNets"},
+		{prefixes("::ffff:0:0/64"), "192.0.2.1", "outside Config.Routing.AllowNets"},
 		{prefixes("::/0", "0.0.0.0/0"), "192.0.2.1", ""},
 		{prefixes("fe80::/10"), "fe80::1%eth0", ""},
 		{prefixes("0.0.0.0/0"), "169.254.169.254", "metadata service"},
 	} {
-		n := still(t, Config{AllowNets: test.nets})
+		n := still(t, Config{Routing: Routing{AllowNets: test.nets}})
 		err := n.router.MayDial(netip.MustParseAddr(test.addr))
 		if test.want == "" && err != nil || !strings.Contains(fmt.Sprint(err), test.want) {
 			t.Errorf("%s with %v: %v, want %q", test.addr, test.nets, err, test.want)

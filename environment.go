@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"net"
@@ -47,9 +48,6 @@ func resolve(cfg Config) (Config, error) {
 	if err := cfg.validateInstance(); err != nil {
 		return cfg, err
 	}
-	if cfg.CallTimeout < 0 || cfg.DrainTimeout < 0 {
-		return cfg, Errorf(InvalidArgument, "Config.CallTimeout is %v and Config.DrainTimeout %v, want 0 for the default or more", cfg.CallTimeout, cfg.DrainTimeout)
-	}
 	if err := cfg.Limits.validate(); err != nil {
 		return cfg, err
 	}
@@ -57,20 +55,16 @@ func resolve(cfg Config) (Config, error) {
 		return cfg, err
 	}
 	cfg.Tags = slices.Clone(cfg.Tags)
-	cfg.Meta, cfg.Monitors, cfg.AllowNets = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors), unmapped(cfg.AllowNets)
-	cfg.AllowRedirect = slices.Clone(cfg.AllowRedirect)
+	cfg.Meta, cfg.Monitors = maps.Clone(cfg.Meta), maps.Clone(cfg.Monitors)
+	cfg.Routing.AllowNets, cfg.Routing.AllowRedirect = unmapped(cfg.Routing.AllowNets), slices.Clone(cfg.Routing.AllowRedirect)
 	if err := cfg.resolveCodec(); err != nil {
 		return cfg, err
 	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = tracing.New(tracing.Config{})
 	}
-	if cfg.CallTimeout == 0 {
-		cfg.CallTimeout = defaultCallTimeout
-	}
-	if cfg.DrainTimeout == 0 {
-		cfg.DrainTimeout = defaultDrainTimeout
-	}
+	cfg.Limits.CallTimeout = cmp.Or(cfg.Limits.CallTimeout, defaultCallTimeout)
+	cfg.Limits.DrainTimeout = cmp.Or(cfg.Limits.DrainTimeout, defaultDrainTimeout)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -108,8 +102,8 @@ func (cfg *Config) fromEnvironment() error {
 			return Errorf(InvalidArgument, envAdvertise+" is %q, want host:port", cfg.Advertise)
 		}
 	}
-	if cfg.TopologyFile == "" {
-		cfg.TopologyFile = cfg.env(envTopology)
+	if cfg.Routing.TopologyFile == "" {
+		cfg.Routing.TopologyFile = cfg.env(envTopology)
 	}
 	if cfg.StateDir == "" {
 		cfg.StateDir = cfg.env(envStateDir)

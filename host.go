@@ -23,9 +23,9 @@ func (h Host) Tracer() *tracing.Tracer { return h.node.cfg.Tracer }
 // Logger returns the logger of the node, for patterns that log.
 func (h Host) Logger() *slog.Logger { return h.node.cfg.Logger }
 
-// CallTimeout returns Config.CallTimeout, or its default: the timeout for an operation of
+// CallTimeout returns Config.Limits.CallTimeout, or its default: the timeout for an operation of
 // a pattern whose context has no deadline.
-func (h Host) CallTimeout() time.Duration { return h.node.cfg.CallTimeout }
+func (h Host) CallTimeout() time.Duration { return h.node.cfg.Limits.CallTimeout }
 
 // Service returns Config.Service, the name by which others find the node; "" for a client.
 func (h Host) Service() string { return h.node.cfg.Service }

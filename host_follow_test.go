@@ -29,14 +29,14 @@ func TestFollowSeesWhatTheTopologyLetsThrough(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		a := ordersAt(mesh, "a", "eu")
 		ordersAt(mesh, "b", "us")
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders:
     subsets: { eu: { tags: [eu] } }
     routes: [{ match: { topic: "placed*" }, to: eu }]
     failover: [any]
-`)})
+`)}})
 		ctx, cancel := context.WithCancel(t.Context())
 		placed, err := link.HostOf(client).Follow(ctx, link.Route{Service: "orders", Name: "placed.eu", Kind: link.KindTopic})
 		if err != nil {

@@ -130,7 +130,7 @@ func TestATagStaysAsLongAsAnybodyAnnouncesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var down atomic.Bool
-		node := orders(mesh, link.Config{Tags: []string{"v2"}, Monitors: map[string]link.Probe{
+		node := orders(mesh, link.Config{Tags: []string{"v2"}, Monitors: map[string]func(context.Context) error{
 			"db": func(context.Context) error {
 				if down.Load() {
 					return errDown
@@ -160,7 +160,7 @@ func TestAddTagSaysWhatIsWrong(t *testing.T) {
 	for i := range bounds.MaxTags - 2 {
 		tags = append(tags, fmt.Sprintf("n=%d", i))
 	}
-	node := mesh.Node(link.Config{Service: "orders", Tags: tags, Monitors: map[string]link.Probe{
+	node := mesh.Node(link.Config{Service: "orders", Tags: tags, Monitors: map[string]func(context.Context) error{
 		"db": func(context.Context) error { return nil },
 	}})
 	for _, tag := range []string{"", "a b", "a\n", strings.Repeat("t", bounds.MaxTag+1)} {

@@ -119,16 +119,12 @@ func New(cfg Config) (*Node, error) {
 
 func (n *Node) newPresence() *presence.Presence {
 	cfg := &n.cfg
-	probes := make(map[string]func(context.Context) error, len(cfg.Monitors))
-	for tag, probe := range cfg.Monitors {
-		probes[tag] = probe
-	}
 	return presence.New(presence.Config{
 		Registry: n.registry,
 		Instance: discovery.Instance{
 			ID: n.instance, Service: cfg.Service, Namespace: cfg.Namespace, Meta: cfg.Meta, Weight: cfg.Weight, Started: n.started,
 		},
-		Tags: cfg.Tags, Probes: probes, TellPeers: n.announceTags, Logger: cfg.Logger, Group: n.group,
+		Tags: cfg.Tags, Probes: cfg.Monitors, TellPeers: n.announceTags, Logger: cfg.Logger, Group: n.group,
 	})
 }
 
@@ -142,10 +138,11 @@ func (n *Node) newRouter() (*router.Router, error) {
 			Tags: cfg.Tags, Meta: cfg.Meta, Codec: cfg.Codec,
 		},
 		Topology: router.Documents{
-			Code: cfg.Topology, File: cfg.TopologyFile, AllowRedirect: cfg.AllowRedirect, AllowFaults: cfg.AllowFaults,
+			Code: cfg.Routing.Topology, File: cfg.Routing.TopologyFile,
+			AllowRedirect: cfg.Routing.AllowRedirect, AllowFaults: cfg.Routing.AllowFaults,
 		},
-		AllowNets:   cfg.AllowNets,
-		CallTimeout: cfg.CallTimeout,
+		AllowNets:   cfg.Routing.AllowNets,
+		CallTimeout: cfg.Limits.CallTimeout,
 		Silence:     cfg.Limits.silence(),
 		Logger:      cfg.Logger,
 		Group:       n.group,

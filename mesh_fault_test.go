@@ -41,7 +41,7 @@ func TestCallsOverABadNetwork(t *testing.T) {
 			runs[o.ID]++
 			return o, nil
 		})
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		var wg sync.WaitGroup
 		for caller := range 20 {
 			wg.Go(func() {

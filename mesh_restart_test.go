@@ -73,7 +73,7 @@ func patientClient(t *testing.T, cfg link.Config, instances ...discovery.Instanc
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Registry, cfg.Addr, cfg.CallTimeout = registry, "127.0.0.1:0", 2*time.Minute
+	cfg.Registry, cfg.Addr, cfg.Limits.CallTimeout = registry, "127.0.0.1:0", 2*time.Minute
 	client, err := link.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func TestManyNodesOnOneServer(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
 	server, err := link.New(link.Config{
 		Service: "orders", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet,
-		Limits: link.Limits{SetupTimeout: 10 * time.Minute},
+		Limits: link.Limits{Handshakes: link.HandshakeLimits{SetupTimeout: 10 * time.Minute}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestManyNodesOnOneServer(t *testing.T) {
 	// are long and the nodes dial a few at a time. They all stay connected.
 	patient := link.Config{
 		Service: "gateway", Addr: "127.0.0.1:0", Registry: registry, Logger: quiet,
-		CallTimeout: 10 * time.Minute, Limits: link.Limits{DialTimeout: 10 * time.Minute},
+		Limits: link.Limits{CallTimeout: 10 * time.Minute, DialTimeout: 10 * time.Minute},
 	}
 	const dialing = 16
 	n := 500

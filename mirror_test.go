@@ -29,10 +29,10 @@ func TestCopiesHaveNoPartInTheRetriesOfCalls(t *testing.T) {
 			copies.Add(1)
 			return order{}, link.Errorf(link.Unavailable, "the shadow fails")
 		})
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services: { orders: { retry: { budget: 2% }, mirror: { to: service:orders-shadow, percent: 100 } } }
-`)})
+`)}})
 		for range calls {
 			if _, err := ask(t, client); err != nil {
 				t.Fatal(err)

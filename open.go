@@ -16,7 +16,7 @@ import (
 // [Stream.Close] is called, or ctx ends, which resets it. Options: Meta, StreamCredit,
 // AnsweredBy, MaxMessage, Sticky, InZone, OnInstance, OnTags and WaitForReady.
 //
-// Errors: those of [Host.Call]; ResourceExhausted if Limits.Waiters already wait for a
+// Errors: those of [Host.Call]; ResourceExhausted if Limits.Streams.Waiters already wait for a
 // stream of the connection. A refusal by the handler arrives at Recv.
 func (h Host) Open(ctx context.Context, r Route, opts ...CallOption) (*Stream, error) {
 	n := h.node

@@ -18,7 +18,7 @@ import (
 // oneStream starts an instance that allows one stream at a time per connection, and
 // whose handler of heldRoute blocks until its context ends.
 func oneStream(mesh *linktest.Mesh) *link.Node {
-	node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{StreamsPerConnection: 1}})
+	node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{Streams: link.StreamLimits{PerConnection: 1}}})
 	link.HostOf(node).Handle(heldRoute, func(ctx context.Context, _ *link.Stream) error {
 		<-ctx.Done()
 		return ctx.Err()
@@ -50,14 +50,14 @@ func waits() map[string]func(ctx context.Context, client *link.Node) error {
 }
 
 // TestWaitingForAStreamEnds checks that an operation waits for a stream of its own for
-// Config.CallTimeout at most, like calls on leased streams.
+// Config.Limits.CallTimeout at most, like calls on leased streams.
 func TestWaitingForAStreamEnds(t *testing.T) {
 	for name, wait := range waits() {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				oneStream(mesh)
-				client := mesh.Node(link.Config{CallTimeout: 3 * time.Second})
+				client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: 3 * time.Second}})
 				held, err := link.HostOf(client).Open(t.Context(), heldRoute)
 				if err != nil {
 					t.Fatal(err)
@@ -80,12 +80,12 @@ func TestWaitingForAStreamEnds(t *testing.T) {
 	}
 }
 
-// TestAStreamOutlivesItsOpening checks that Config.CallTimeout applies to the opening alone.
+// TestAStreamOutlivesItsOpening checks that Config.Limits.CallTimeout applies to the opening alone.
 func TestAStreamOutlivesItsOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		oneStream(mesh)
-		client := mesh.Node(link.Config{CallTimeout: time.Second})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Second}})
 		s, err := link.HostOf(client).Open(t.Context(), heldRoute)
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestAStreamOutlivesItsOpening(t *testing.T) {
 	})
 }
 
-// TestThoseThatWaitForAStreamAreBounded checks that Limits.Waiters bounds all
+// TestThoseThatWaitForAStreamAreBounded checks that Limits.Streams.Waiters bounds all
 // operations that wait for a stream on one connection.
 func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
 	for name, wait := range waits() {
@@ -107,7 +107,7 @@ func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
 				const waiters = 3
 				mesh := linktest.NewMesh(t)
 				oneStream(mesh)
-				client := mesh.Node(link.Config{Limits: link.Limits{Waiters: waiters}})
+				client := mesh.Node(link.Config{Limits: link.Limits{Streams: link.StreamLimits{Waiters: waiters}}})
 				held, err := link.HostOf(client).Open(t.Context(), heldRoute)
 				if err != nil {
 					t.Fatal(err)
@@ -123,8 +123,8 @@ func TestThoseThatWaitForAStreamAreBounded(t *testing.T) {
 					})
 				}
 				synctest.Wait()
-				if err := wait(ctx, client); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Limits.Waiters") {
-					t.Errorf("one more: %v, want resource exhausted that names Limits.Waiters", err)
+				if err := wait(ctx, client); !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Limits.Streams.Waiters") {
+					t.Errorf("one more: %v, want resource exhausted that names Limits.Streams.Waiters", err)
 				}
 				cancel()
 				waiting.Wait()

@@ -35,7 +35,7 @@ func TestATagFollowsItsProbeAndTheInstanceStays(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		log := &logBuffer{}
-		orders(mesh, link.Config{Tags: []string{"v2"}, Logger: log.logger(), Monitors: map[string]link.Probe{
+		orders(mesh, link.Config{Tags: []string{"v2"}, Logger: log.logger(), Monitors: map[string]func(context.Context) error{
 			"db": func(context.Context) error {
 				if down.Load() {
 					return errDown
@@ -67,7 +67,7 @@ func TestOneHiccupOfAProbeMovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var runs atomic.Int32
-		orders(mesh, link.Config{Monitors: map[string]link.Probe{
+		orders(mesh, link.Config{Monitors: map[string]func(context.Context) error{
 			"db": func(context.Context) error {
 				if runs.Add(1)%3 == 0 {
 					return errDown
@@ -90,7 +90,7 @@ func TestAProbeThatHangsOrPanicsHasFailed(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		log := &logBuffer{}
 		start := time.Now()
-		orders(mesh, link.Config{Logger: log.logger(), Monitors: map[string]link.Probe{
+		orders(mesh, link.Config{Logger: log.logger(), Monitors: map[string]func(context.Context) error{
 			"hangs":  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
 			"panics": func(context.Context) error { panic("no database") }, //nolint:forbidigo // what is tested
 			"fine":   func(context.Context) error { return nil },
@@ -115,7 +115,7 @@ func TestAProbeThatHangsDeafToItsContextLosesItsTag(t *testing.T) {
 		log := &logBuffer{}
 		var hang atomic.Bool
 		release := make(chan struct{})
-		srv := mesh.Node(link.Config{Service: "orders", Logger: log.logger(), Monitors: map[string]link.Probe{
+		srv := mesh.Node(link.Config{Service: "orders", Logger: log.logger(), Monitors: map[string]func(context.Context) error{
 			"db": func(context.Context) error {
 				if hang.Load() {
 					<-release
@@ -151,7 +151,7 @@ func TestAProbeThatIgnoresItsContextIsLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		log, release := &logBuffer{}, make(chan struct{})
-		srv := orders(mesh, link.Config{Logger: log.logger(), Monitors: map[string]link.Probe{
+		srv := orders(mesh, link.Config{Logger: log.logger(), Monitors: map[string]func(context.Context) error{
 			"stuck": func(context.Context) error { <-release; return nil },
 		}}, keep)
 		start := time.Now()
@@ -173,12 +173,12 @@ func TestMonitorsAreChecked(t *testing.T) {
 		cfg  link.Config
 		says string
 	}{
-		"no probe":          {link.Config{Monitors: map[string]link.Probe{"db": nil}}, `Config.Monitors["db"] is nil`},
-		"a tag twice":       {link.Config{Tags: []string{"db"}, Monitors: map[string]link.Probe{"db": fine}}, `the tag "db"`},
-		"no tag":            {link.Config{Monitors: map[string]link.Probe{"a b": fine}}, `"a b"`},
+		"no probe":          {link.Config{Monitors: map[string]func(context.Context) error{"db": nil}}, `Config.Monitors["db"] is nil`},
+		"a tag twice":       {link.Config{Tags: []string{"db"}, Monitors: map[string]func(context.Context) error{"db": fine}}, `the tag "db"`},
+		"no tag":            {link.Config{Monitors: map[string]func(context.Context) error{"a b": fine}}, `"a b"`},
 		"a weight":          {link.Config{Weight: -1}, `Weight "-1"`},
 		"a key of meta":     {link.Config{Meta: map[string]string{"a.b": "c"}}, `"a.b"`},
-		"a network of none": {link.Config{AllowNets: make([]prefix, 1)}, "Config.AllowNets[0]"},
+		"a network of none": {link.Config{Routing: link.Routing{AllowNets: make([]prefix, 1)}}, "Config.Routing.AllowNets[0]"},
 	} {
 		if _, err := link.New(c.cfg); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)

@@ -62,7 +62,7 @@ type timeoutOption time.Duration
 func (o timeoutOption) applyMethod(r *Route) { r.Timeout = time.Duration(o) }
 
 // Timeout sets how long a call of the method may take if its context has no deadline, at
-// most 24 h. Zero, as without this option, means Config.CallTimeout of the caller.
+// most 24 h. Zero, as without this option, means Config.Limits.CallTimeout of the caller.
 //
 // A timeout of the topology takes precedence, whether it is that of a route, of the
 // service or of the defaults: operators can change it while the program runs. The
@@ -86,7 +86,7 @@ type Route struct {
 	// Level is the level of a method.
 	Level Idempotency
 	// Timeout bounds a call, or the opening of a stream, for which neither the context nor
-	// the topology sets a time; see [Timeout]. Zero means Config.CallTimeout.
+	// the topology sets a time; see [Timeout]. Zero means Config.Limits.CallTimeout.
 	Timeout time.Duration
 }
 

@@ -184,10 +184,10 @@ func TestCallsGoOnInTheNextZone(t *testing.T) {
 						return n
 					}
 					near, next := serve("a"), serve("b")
-					client := mesh.Node(link.Config{Tags: []string{"zone=a", "region=eu"}, Topology: parse(t, `
+					client := mesh.Node(link.Config{Tags: []string{"zone=a", "region=eu"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services: { orders: { failover: [zone, region] } }
-`)})
+`)}})
 					if known {
 						if _, err := reqrep.Call(t.Context(), client, getOrder, orderQuery{}, link.OnInstance(next.Instance())); err != nil {
 							t.Fatal(err)

@@ -80,8 +80,8 @@ func TestReadOnlyCallsOutliveAFreezeOfAll(t *testing.T) {
 		processes = append(processes, startServer(t, instances[i].Addr))
 	}
 	client := patientClient(t, link.Config{
-		Limits:   link.Limits{DialTimeout: time.Minute},
-		Topology: &topology.Document{Defaults: topology.Defaults{Retry: topology.Retry{Attempts: 4}}},
+		Limits:  link.Limits{DialTimeout: time.Minute},
+		Routing: link.Routing{Topology: &topology.Document{Defaults: topology.Defaults{Retry: topology.Retry{Attempts: 4}}}},
 	}, instances...)
 	answers := make(chan string, callers)
 	l := startLoad(t, func(ctx context.Context) error {

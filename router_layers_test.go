@@ -107,7 +107,7 @@ func TestADocumentThatDidNotFitComesIntoForceWhenItDoes(t *testing.T) {
 		serveCopies(mesh, "orders-new", link.Config{Tags: []string{"new"}}, keep)
 		registry := newRuled(mesh)
 		log := &logBuffer{}
-		client := mesh.Node(link.Config{Registry: registry, AllowRedirect: []string{"orders", "orders-new"}, Logger: log.logger()})
+		client := mesh.Node(link.Config{Registry: registry, Routing: link.Routing{AllowRedirect: []string{"orders", "orders-new"}}, Logger: log.logger()})
 		registry.write(map[string]string{"orders": redirect("orders", "orders-new")})
 		if got := reached(t, client, "orders"); got != "new" {
 			t.Fatalf("%s answers to begin with", got)
@@ -141,7 +141,7 @@ func TestADocumentThatWaitsAndIsDeletedNeverComesIntoForce(t *testing.T) {
 		ordersAt(mesh, "old")
 		serveCopies(mesh, "orders-new", link.Config{Tags: []string{"new"}}, keep)
 		registry := newRuled(mesh)
-		client := mesh.Node(link.Config{Registry: registry, AllowRedirect: []string{"orders", "orders-new"}})
+		client := mesh.Node(link.Config{Registry: registry, Routing: link.Routing{AllowRedirect: []string{"orders", "orders-new"}}})
 		registry.write(map[string]string{"orders": redirect("orders", "orders-new")})
 		reached(t, client, "orders")
 		registry.write(map[string]string{"orders-new": redirect("orders-new", "orders")})
@@ -170,7 +170,7 @@ func TestTheNodesOwnTopologyIsNotKeptOutByARegistrys(t *testing.T) {
 		write("version: link/v1\n")
 		registry := newRuled(mesh)
 		log := &logBuffer{}
-		client := mesh.Node(link.Config{Registry: registry, TopologyFile: path, AllowRedirect: []string{"orders", "orders-new"}, Logger: log.logger()})
+		client := mesh.Node(link.Config{Registry: registry, Routing: link.Routing{TopologyFile: path, AllowRedirect: []string{"orders", "orders-new"}}, Logger: log.logger()})
 		for _, service := range []string{"orders", "orders-new", "billing"} {
 			reached(t, client, service)
 		}

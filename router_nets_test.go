@@ -29,12 +29,12 @@ func TestInstancesOutsideOfTheAllowedNetworksAreNotDialed(t *testing.T) {
 			"not the network": {[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, false},
 		} {
 			log := &logBuffer{}
-			client := mesh.Node(link.Config{AllowNets: c.nets, Logger: log.logger()})
+			client := mesh.Node(link.Config{Routing: link.Routing{AllowNets: c.nets}, Logger: log.logger()})
 			_, err := reqrep.Call(t.Context(), client, putOrder, order{ID: "o"})
 			if (err == nil) != c.ok {
 				t.Errorf("%s: %v", name, err)
 			}
-			if !c.ok && (!errors.Is(err, link.Unavailable) || !strings.Contains(log.String(), srv.Addr()) || !strings.Contains(log.String(), "Config.AllowNets")) {
+			if !c.ok && (!errors.Is(err, link.Unavailable) || !strings.Contains(log.String(), srv.Addr()) || !strings.Contains(log.String(), "Config.Routing.AllowNets")) {
 				t.Errorf("%s: %v; log:\n%s", name, err, log)
 			}
 		}
@@ -55,7 +55,7 @@ func TestAddressesThatAreNoMachineAreNeverDialed(t *testing.T) {
 		}
 		_, err = reqrep.Call(t.Context(), node, putOrder, order{ID: "o"})
 		if !errors.Is(err, link.Unavailable) || !strings.Contains(log.String(), "metadata service") ||
-			!strings.Contains(err.Error(), "may be called: 1 left out, such as orders-1 at "+host+":7443") || !strings.Contains(err.Error(), "Config.AllowNets") {
+			!strings.Contains(err.Error(), "may be called: 1 left out, such as orders-1 at "+host+":7443") || !strings.Contains(err.Error(), "Config.Routing.AllowNets") {
 			t.Errorf("%s: %v; log:\n%s", host, err, log)
 		}
 		if err := errors.Join(node.Close(), registry.Close()); err != nil {

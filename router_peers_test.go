@@ -38,7 +38,7 @@ func TestAListWithoutTagsAndATopologyWorkTogether(t *testing.T) {
 		for _, tag := range []string{"v1", "v1", "v1", "v2"} {
 			nodes[ordersAt(mesh, tag)] = ""
 		}
-		client := listed(t, mesh, link.Config{Topology: parse(t, canary)}, nodes)
+		client := listed(t, mesh, link.Config{Routing: link.Routing{Topology: parse(t, canary)}}, nodes)
 		for range 20 {
 			who, err := ask(t, client, link.Meta("x-canary", "1"))
 			if err != nil {
@@ -156,7 +156,7 @@ func TestASubsetThatNobodyOfAListCanBeInIsSaid(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				log := &logBuffer{}
-				client := listed(t, mesh, link.Config{Topology: parse(t, canary), Logger: log.logger()}, map[*link.Node]string{ordersAt(mesh, "v1"): c.tags})
+				client := listed(t, mesh, link.Config{Routing: link.Routing{Topology: parse(t, canary)}, Logger: log.logger()}, map[*link.Node]string{ordersAt(mesh, "v1"): c.tags})
 				for range 5 {
 					if _, err := ask(t, client); err != nil {
 						t.Fatal(err)
@@ -177,7 +177,7 @@ func TestExplainSaysThatTagsAreNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		one, two := ordersAt(mesh, "v1"), ordersAt(mesh, "v2")
-		client := listed(t, mesh, link.Config{Topology: parse(t, canary)}, map[*link.Node]string{one: "", two: ""})
+		client := listed(t, mesh, link.Config{Routing: link.Routing{Topology: parse(t, canary)}}, map[*link.Node]string{one: "", two: ""})
 		explain := func() string {
 			e, err := client.Explain(t.Context(), readOrder.Route())
 			if err != nil {

@@ -82,11 +82,11 @@ func TestAFailoverToAServiceThatIsNotHeardOfIsWaitedFor(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				serveCopies(mesh, "orders-dr", link.Config{Tags: []string{"dr"}}, keep)
 				registry := &tardy{Registry: mesh.Registry(), service: "orders-dr", let: make(chan struct{})}
-				client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Registry: registry, Topology: parse(t, `
+				client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Registry: registry, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders: { failover: `+failover+` }
-`)})
+`)}})
 				time.AfterFunc(2*time.Second, func() { close(registry.let) })
 				begin := time.Now()
 				who, err := ask(t, client)

@@ -83,11 +83,11 @@ func TestAnEjectedLoneInstanceIsBetterThanNobody(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var bad atomic.Bool
 				serveCopies(mesh, "orders", link.Config{Tags: []string{"a", "zone=z1"}}, failing(&bad))
-				client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
+				client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders: { subsets: { gone: { tags: [gone] } }, `+failover+` }
-`)})
+`)}})
 				warm(t, client)
 				bad.Store(true)
 				for range 5 {
@@ -183,7 +183,7 @@ func TestCloseWaitsForAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var running atomic.Int32
-		srv := serveCopies(mesh, "orders", link.Config{Monitors: map[string]link.Probe{"db": func(ctx context.Context) error {
+		srv := serveCopies(mesh, "orders", link.Config{Monitors: map[string]func(context.Context) error{"db": func(ctx context.Context) error {
 			running.Add(1)
 			defer running.Add(-1)
 			<-ctx.Done()
@@ -238,11 +238,11 @@ func TestStickyKeysStayWhileALevelSpills(t *testing.T) {
 		ordersAt(mesh, "a", "zone=z1")
 		serveCopies(mesh, "orders", link.Config{Tags: []string{"b", "zone=z1"}}, failing(&bad))
 		ordersAt(mesh, "c", "zone=z2")
-		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders: { failover: [zone, any] }
-`)})
+`)}})
 		warm(t, client)
 		bad.Store(true)
 		for range 40 {
@@ -270,11 +270,11 @@ func TestAFailoverThatIsUnknownHoldsNobody(t *testing.T) {
 		var bad atomic.Bool
 		ordersAt(mesh, "a", "zone=z1")
 		serveCopies(mesh, "orders", link.Config{Tags: []string{"b", "zone=z1"}}, failing(&bad))
-		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Registry: &mute{mesh.Registry(), "orders-dr"}, Topology: parse(t, `
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Registry: &mute{mesh.Registry(), "orders-dr"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders: { failover: [zone, service:orders-dr] }
-`)})
+`)}})
 		warm(t, client)
 		bad.Store(true)
 		for range 40 {
@@ -407,7 +407,7 @@ func TestWhatACallAsksForGoesBeforeTheSplit(t *testing.T) {
 		a := ordersAt(mesh, append([]string{"v1"}, at...)...)
 		b := ordersAt(mesh, append([]string{"v2"}, at...)...)
 		serveCopies(mesh, "orders-dr", link.Config{Tags: []string{"dr", "v1"}}, keep)
-		client := mesh.Node(link.Config{Tags: at, TopologyFile: "topology/testdata/readme.yaml"})
+		client := mesh.Node(link.Config{Tags: at, Routing: link.Routing{TopologyFile: "topology/testdata/readme.yaml"}})
 		warm(t, client)
 		for name, c := range map[string]struct {
 			opt  link.CallOption
@@ -680,7 +680,7 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 			log := &logBuffer{}
 			doc := &topology.Document{Version: topology.Version, Services: map[string]topology.Service{"orders": {Failover: []string{word, "any"}}}}
 			for _, tags := range [][]string{nil, {key + "=1"}} {
-				client := mesh.Node(link.Config{Topology: doc, Logger: log.logger(), Tags: tags})
+				client := mesh.Node(link.Config{Routing: link.Routing{Topology: doc}, Logger: log.logger(), Tags: tags})
 				if _, err := client.Explain(t.Context(), putOrder.Route()); err != nil {
 					t.Fatal(err)
 				}

@@ -111,7 +111,7 @@ func TestACallThatWaitsKeepsItsService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const names = 4200
 		mesh := linktest.NewMesh(t)
-		client := mesh.Node(link.Config{CallTimeout: time.Hour})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Hour}})
 		done := make(chan error, 1)
 		go func() {
 			_, err := reqrep.Call(t.Context(), client, readOrder, order{}, link.WaitForReady())
@@ -189,7 +189,7 @@ func TestNamesThatNobodyServesAreNotWatchedForEver(t *testing.T) {
 		log := &logBuffer{}
 		client := mesh.Node(link.Config{
 			Registry: registry, Logger: log.logger(),
-			Topology: parse(t, "version: link/v1\nservices: { orders: { failover: [any, service:orders-dr] } }\n"),
+			Routing: link.Routing{Topology: parse(t, "version: link/v1\nservices: { orders: { failover: [any, service:orders-dr] } }\n")},
 		})
 		if _, err := ask(t, client); err != nil {
 			t.Fatal(err)

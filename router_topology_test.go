@@ -100,7 +100,7 @@ func TestCallsAreSplitByTheTopology(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		stable := ordersAt(mesh, "v1")
 		ordersAt(mesh, "v2")
-		client := mesh.Node(link.Config{Topology: parse(t, canary)})
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, canary)}})
 		if got := tally(t, client, 2000); got["v2"] < 140 || got["v2"] > 260 {
 			t.Errorf("answers %v, want about 200 of 2000 by v2", got)
 		}
@@ -137,14 +137,14 @@ func TestFailoverGoesInOrder(t *testing.T) {
 		far := ordersAt(mesh, "c-far", "v1", "zone=z3", "region=us")
 		other := ordersAt(mesh, "d-other", "v2", "zone=z1", "region=eu")
 		dr := serveCopies(mesh, "orders-dr", link.Config{Tags: []string{"e-dr"}}, keep)
-		client := mesh.Node(link.Config{Tags: []string{"zone=z1", "region=eu"}, Topology: parse(t, `
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1", "region=eu"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders:
     subsets: { old: { tags: [v1] }, new: { tags: [v2] } }
     routes: [{ to: old }]
     failover: [zone, region, any, subset:new, service:orders-dr]
-`)})
+`)}})
 		for _, step := range []struct {
 			want string
 			node *link.Node
@@ -170,11 +170,11 @@ func TestSpillThatNobodyTakesStays(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "a", "zone=z1")
 		dead := ordersAt(mesh, "b", "zone=z1")
-		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders: { subsets: { gone: { tags: [gone] } }, failover: [zone, subset:gone, service:orders-dr] }
-`)})
+`)}})
 		warm(t, client)
 		mesh.Kill(dead)
 		sleep(10 * time.Second)
@@ -188,10 +188,10 @@ func TestAListOfFailoversIsNotExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "far", "zone=z2")
-		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Topology: parse(t, `
+		client := mesh.Node(link.Config{Tags: []string{"zone=z1"}, Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services: { orders: { failover: [zone] } }
-`)})
+`)}})
 		_, err := ask(t, client)
 		if !errors.Is(err, link.Unavailable) || !strings.Contains(err.Error(), "in this zone") || !strings.Contains(err.Error(), "Explain") {
 			t.Errorf("error %v", err)
@@ -292,7 +292,7 @@ func TestAFileIsReadAgainAndABadOneChangesNothing(t *testing.T) {
 		ordersAt(mesh, "b")
 		write("a")
 		log := &logBuffer{}
-		client := mesh.Node(link.Config{TopologyFile: path, Logger: log.logger()})
+		client := mesh.Node(link.Config{Routing: link.Routing{TopologyFile: path}, Logger: log.logger()})
 		expect := func(want string) {
 			t.Helper()
 			if got := tally(t, client, 20); got[want] != 20 {
@@ -336,12 +336,12 @@ func TestAWrongTopologyIsAnErrorAtOnce(t *testing.T) {
 		cfg  link.Config
 		says string
 	}{
-		"a missing subset": {link.Config{TopologyFile: path}, path + ":2"},
-		"a missing file":   {link.Config{TopologyFile: path + "x"}, path + "x"},
-		"in code":          {link.Config{Topology: &topology.Document{Services: map[string]topology.Service{"orders": {Failover: []string{"moon"}}}}}, "Config.Topology"},
-		"faults": {link.Config{Topology: &topology.Document{Services: map[string]topology.Service{
+		"a missing subset": {link.Config{Routing: link.Routing{TopologyFile: path}}, path + ":2"},
+		"a missing file":   {link.Config{Routing: link.Routing{TopologyFile: path + "x"}}, path + "x"},
+		"in code":          {link.Config{Routing: link.Routing{Topology: &topology.Document{Services: map[string]topology.Service{"orders": {Failover: []string{"moon"}}}}}}, "Config.Routing.Topology"},
+		"faults": {link.Config{Routing: link.Routing{Topology: &topology.Document{Services: map[string]topology.Service{
 			"orders": {Fault: &topology.Fault{Delay: time.Second, Percent: 1}},
-		}}}, "Config.AllowFaults"},
+		}}}}, "Config.Routing.AllowFaults"},
 	} {
 		if _, err := link.New(c.cfg); !errors.Is(err, link.InvalidArgument) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
@@ -360,7 +360,7 @@ func TestACodedTopologyOverridesTheFile(t *testing.T) {
 		ordersAt(mesh, "b")
 		variables := func(name string) (string, bool) { return path, name == "LINK_TOPOLOGY" }
 		file := mesh.Node(link.Config{LookupEnv: variables})
-		code := mesh.Node(link.Config{LookupEnv: variables, Topology: parse(t, "version: link/v1\nservices: { orders: { subsets: { b: { tags: [b] } }, routes: [{ to: b }] } }\n")})
+		code := mesh.Node(link.Config{LookupEnv: variables, Routing: link.Routing{Topology: parse(t, "version: link/v1\nservices: { orders: { subsets: { b: { tags: [b] } }, routes: [{ to: b }] } }\n")}})
 		if got := tally(t, file, 20); got["a"] != 20 {
 			t.Errorf("by LINK_TOPOLOGY answers %v, want all by a", got)
 		}
@@ -382,10 +382,10 @@ func TestAMirrorGetsCopiesAndChangesNothing(t *testing.T) {
 			copies.Add(1)
 			return order{}, link.Errorf(link.Internal, "the shadow fails")
 		})
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services: { orders: { mirror: { to: service:orders-shadow, percent: 50 } } }
-`)})
+`)}})
 		// The pauses leave room for the copies.
 		for range 100 {
 			if got := tally(t, client, 1); got["v1"] != 1 {
@@ -409,10 +409,10 @@ func TestAFullMirrorIsCountedAndDelaysNobody(t *testing.T) {
 			<-ctx.Done()
 			return order{}, ctx.Err()
 		})
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services: { orders: { mirror: { to: service:orders-shadow, percent: 100 } } }
-`)})
+`)}})
 		start := time.Now()
 		tally(t, client, 200)
 		if took := time.Since(start); took > 5*time.Second {
@@ -428,10 +428,10 @@ func TestFaultsAreInjectedWhereTheyAreAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		ordersAt(mesh, "v1")
-		delayed := mesh.Node(link.Config{AllowFaults: true, Topology: parse(t, `
+		delayed := mesh.Node(link.Config{Routing: link.Routing{AllowFaults: true, Topology: parse(t, `
 version: link/v1
 services: { orders: { fault: { delay: 200ms, percent: 100 } } }
-`)})
+`)}})
 		start := time.Now()
 		if _, err := ask(t, delayed); err != nil || time.Since(start) < 200*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(start))
@@ -441,10 +441,10 @@ services: { orders: { fault: { delay: 200ms, percent: 100 } } }
 		if _, err := reqrep.Call(ctx, delayed, readOrder, order{ID: "o"}); !errors.Is(err, link.DeadlineExceeded) {
 			t.Errorf("a delay beyond the deadline: %v", err)
 		}
-		broken := mesh.Node(link.Config{AllowFaults: true, Topology: parse(t, `
+		broken := mesh.Node(link.Config{Routing: link.Routing{AllowFaults: true, Topology: parse(t, `
 version: link/v1
 services: { orders: { fault: { abort: aborted, percent: 50 } } }
-`)})
+`)}})
 		failed := 0
 		for range 100 {
 			if _, err := ask(t, broken); errors.Is(err, link.Aborted) {
@@ -471,13 +471,13 @@ func TestTimeoutAndRetriesOfARoute(t *testing.T) {
 			}
 			return order{}, link.Errorf(link.Unavailable, "not now")
 		})
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders:
     routes: [{ match: { method: get }, timeout: 300ms, retry: { attempts: 5, budget: 100% } }]
 defaults: { timeout: 7s }
-`)})
+`)}})
 		start := time.Now()
 		_, err := reqrep.Call(t.Context(), client, readOrder, order{ID: "slow"})
 		if took := time.Since(start); !errors.Is(err, link.DeadlineExceeded) || took < 300*time.Millisecond || took > 400*time.Millisecond {
@@ -489,10 +489,10 @@ defaults: { timeout: 7s }
 		if _, err := reqrep.Call(ctx, client, readOrder, order{ID: "o"}); !errors.Is(err, link.Unavailable) || runs.Load() != 5 {
 			t.Errorf("%v after %d runs, want 5", err, runs.Load())
 		}
-		never := mesh.Node(link.Config{Topology: parse(t, `
+		never := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 defaults: { retry: { on: [resource_exhausted] } }
-`)})
+`)}})
 		runs.Store(0)
 		if _, err := reqrep.Call(ctx, never, readOrder, order{ID: "o"}); !errors.Is(err, link.Unavailable) || runs.Load() != 1 {
 			t.Errorf("%v after %d runs, want 1: only what is overloaded is tried again", err, runs.Load())
@@ -514,7 +514,7 @@ func TestEveryPatternIsRoutedAlike(t *testing.T) {
 			}
 			mesh.Start(node)
 		}
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders:
@@ -522,7 +522,7 @@ services:
     routes:
       - { match: { topic: "pla*" }, to: a }
       - { match: { stage: pack }, to: b }
-`)})
+`)}})
 		for route, want := range map[link.Route]string{topic: "a", stage: "b"} {
 			for range 20 {
 				var who link.Peer
@@ -543,7 +543,7 @@ func TestExplainSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		v1, v2 := ordersAt(mesh, "v1"), ordersAt(mesh, "v2")
-		client := mesh.Node(link.Config{Topology: parse(t, canary)})
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, canary)}})
 		route := link.Route{Service: "orders", Name: "get"}
 		// The call asks for the canary by its tag, since the split may not choose it.
 		if _, err := ask(t, client, link.OnTags("v2")); err == nil {
@@ -729,7 +729,7 @@ func TestARedirectThatIsAllowed(t *testing.T) {
 		ordersAt(mesh, "a")
 		serveCopies(mesh, "orders-new", link.Config{Tags: []string{"new"}}, keep)
 		registry := &shared{Registry: mesh.Registry(), policy: make(chan discovery.PolicyDocument, 1)}
-		client := mesh.Node(link.Config{Registry: registry, AllowRedirect: []string{"orders-new"}})
+		client := mesh.Node(link.Config{Registry: registry, Routing: link.Routing{AllowRedirect: []string{"orders-new"}}})
 		registry.policy <- kv("version: link/v1\nservices: { orders: { routes: [{ to: service:orders-new }] } }\n")
 		if got := tally(t, client, 20); got["new"] != 20 {
 			t.Errorf("answers %v, want all by the other service", got)
@@ -781,7 +781,7 @@ func TestATagThatComesAndGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var ready atomic.Bool
-		serveCopies(mesh, "orders", link.Config{Monitors: map[string]link.Probe{"db": func(context.Context) error {
+		serveCopies(mesh, "orders", link.Config{Monitors: map[string]func(context.Context) error{"db": func(context.Context) error {
 			if ready.Load() {
 				return nil
 			}

@@ -14,7 +14,7 @@ import (
 
 // Run announces the node and serves until ctx ends or the node is shut down or
 // closed. While the registry cannot be reached, the node serves peers that know its
-// address. When ctx ends, Run withdraws the node, drains it for Config.DrainTimeout at
+// address. When ctx ends, Run withdraws the node, drains it for Config.Limits.DrainTimeout at
 // most, and closes it. It waits for the functions of [Node.OnDrain] and [Host.OnLastCall],
 // such as those that drain the queues of a pipeline. Run blocks; [Node.Ready] tells
 // when the node serves. A node runs once.
@@ -50,7 +50,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return failed("run", joined(Errorf(Unavailable, "%w", n.endpoint.Load().Failure()), n.Close()))
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.DrainTimeout)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Limits.DrainTimeout)
 	defer cancel()
 	if err := n.Shutdown(drain); err != nil {
 		return failed("run", err)
@@ -227,7 +227,7 @@ const drainWait = time.Second
 // owed. The node does not close before f has returned.
 //
 // Functions run concurrently, each once. The context of f ends when the time for the
-// drain is over ([Config.DrainTimeout], or the context of Shutdown). f should return
+// drain is over ([Limits.DrainTimeout], or the context of Shutdown). f should return
 // soon after that; the node stops waiting for it 1 s later. Until then f can call, push
 // and publish: subscriptions of peers end, and pipeline queues close, only when all
 // functions have returned and nothing runs that could still have something for them.

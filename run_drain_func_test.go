@@ -92,7 +92,7 @@ func TestADrainCallsItsFunctions(t *testing.T) {
 func TestADrainLeavesFunctionsBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: 3 * time.Second})
+		node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{DrainTimeout: 3 * time.Second}})
 		release := make(chan struct{})
 		defer close(release)
 		node.OnDrain(func(context.Context) error { <-release; return nil })

@@ -122,7 +122,7 @@ func TestDrainWaitsForWhatRuns(t *testing.T) {
 			sleep(10 * time.Second)
 			return o, nil
 		})
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		running := make(chan error, 1)
 		go func() {
 			_, err := reqrep.Call(t.Context(), client, putOrder, order{})
@@ -150,7 +150,7 @@ func TestDrainEndsAtItsGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		cause := make(chan error, 1)
-		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: 5 * time.Second})
+		node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{DrainTimeout: 5 * time.Second}})
 		reqrep.Handle(node, putOrder, func(ctx context.Context, o order) (order, error) {
 			<-ctx.Done()
 			cause <- context.Cause(ctx)
@@ -160,7 +160,7 @@ func TestDrainEndsAtItsGrace(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- node.Run(ctx) }()
 		<-node.Ready()
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		called := make(chan error, 1)
 		go func() {
 			_, err := reqrep.Call(t.Context(), client, putOrder, order{})
@@ -343,7 +343,7 @@ func TestDrainLeavesAHandlerThatIgnoresItBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		release, entered := make(chan struct{}), make(chan struct{})
-		node := mesh.Node(link.Config{Service: "orders", DrainTimeout: time.Second})
+		node := mesh.Node(link.Config{Service: "orders", Limits: link.Limits{DrainTimeout: time.Second}})
 		reqrep.Handle(node, putOrder, func(_ context.Context, o order) (order, error) {
 			close(entered)
 			<-release

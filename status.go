@@ -41,8 +41,8 @@ type Status struct {
 	Refused map[string]uint64
 
 	// Shed counts the calls, streams and messages of callers that were refused for lack of
-	// room, by the field of Limits: "CallsPerProcess". The log names the callers, at most
-	// every 10 s for each limit. Nil if there were none.
+	// room, by the field of Limits: "CallsPerProcess", "Streams.PerProcess". The log names the
+	// callers, at most every 10 s for each limit. Nil if there were none.
 	Shed map[string]uint64
 
 	// Mirrored counts the copies of calls, asked for by a topology, that are in flight or
@@ -122,7 +122,7 @@ func (n *Node) Status() Status {
 
 // Instances returns the instances of a service that the node knows, sorted by
 // ID. From then on the node watches the service. Instances blocks until the registry
-// has first answered, ctx ends, or Config.CallTimeout has passed. The result must
+// has first answered, ctx ends, or Config.Limits.CallTimeout has passed. The result must
 // not be modified.
 func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance, error) {
 	list, err := n.router.Instances(ctx, name)
@@ -135,7 +135,7 @@ func (n *Node) Instances(ctx context.Context, name string) ([]discovery.Instance
 // Explain reports where a call would go at this moment, and for each instance why
 // it may or may not get the call; a [topology.Explanation] prints as text. Options
 // that select instances or carry metadata apply as in a call. Explain sends nothing.
-// It blocks until the registry has first answered, ctx ends, or Config.CallTimeout
+// It blocks until the registry has first answered, ctx ends, or Config.Limits.CallTimeout
 // has passed.
 //
 // Errors: those of [Node.Instances].

@@ -12,21 +12,19 @@ import (
 	"github.com/linkmesh/link/internal/wire"
 )
 
-// FrameKind numbers the frames of a pattern, from 0x40 to 0x7f. The pattern
-// defines what a kind means.
-type FrameKind uint8
-
 // The range of the kinds of frames of patterns.
 const (
-	firstFrameKind FrameKind = FrameKind(wire.KindPattern)
-	lastFrameKind  FrameKind = FrameKind(wire.KindPatternMax)
+	firstFrameKind = uint8(wire.KindPattern)
+	lastFrameKind  = uint8(wire.KindPatternMax)
 )
 
 // Frame is one frame of a stream.
 type Frame struct {
-	Kind FrameKind
+	// Kind says what the frame is: the pattern defines what each kind means. Patterns
+	// have the kinds from 0x40 to 0x7f; Send refuses all others.
+	Kind uint8
 	// Credited frames use credit that their receiver granted; see [Stream.Grant].
-	// Other frames do not wait, but at most Limits.PendingFrames of the receiver, with
+	// Other frames do not wait, but at most Limits.Streams.PendingFrames of the receiver, with
 	// at most its PendingBytes, may wait for Recv; beyond that it resets the stream.
 	Credited bool
 	// Body belongs to the receiver of the frame.
@@ -105,7 +103,7 @@ func (s *Stream) error(what string, err error) error {
 // DeadlineExceeded.
 func (s *Stream) Send(f Frame) error {
 	if f.Kind < firstFrameKind || f.Kind > lastFrameKind {
-		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", uint8(f.Kind), uint8(firstFrameKind), uint8(lastFrameKind)))
+		return failed("send on "+s.route.String(), Errorf(InvalidArgument, "frame kind %#x, want %#x to %#x", f.Kind, firstFrameKind, lastFrameKind))
 	}
 	if limit := s.peerTakes(); uint64(len(f.Body)) > limit {
 		return failed("send on "+s.route.String(), Errorf(ResourceExhausted,
@@ -191,7 +189,7 @@ func (s *Stream) Deliver(take func(f Frame), ended func()) {
 
 // received returns a frame as patterns see it.
 func received(f transport.Frame) Frame {
-	return Frame{Kind: FrameKind(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}
+	return Frame{Kind: uint8(f.Kind), Credited: f.Flags&wire.FlagCredited != 0, Body: f.Body}
 }
 
 // Recycle gives back the body of a frame that was received, for use by later frames.

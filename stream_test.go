@@ -23,8 +23,8 @@ import (
 var counterRoute = link.Route{Service: "counter", Name: "numbers", Kind: link.KindChannel}
 
 const (
-	frameNumber link.FrameKind = 0x40 // counter to subscriber, credited: 8 bytes
-	frameText   link.FrameKind = 0x41 // either way: anything
+	frameNumber uint8 = 0x40 // counter to subscriber, credited: 8 bytes
+	frameText   uint8 = 0x41 // either way: anything
 )
 
 // count returns a handler that sends the numbers 1 to n and counts in sent how
@@ -136,9 +136,9 @@ func TestGrantsAreChecked(t *testing.T) {
 		if messages, size := s.Credit(); messages != 0 || size != 0 {
 			t.Errorf("the handler granted nothing, but credit is %d, %d", messages, size)
 		}
-		for _, kind := range []link.FrameKind{0, 1, 2, 0x3f, 0x80} {
+		for _, kind := range []uint8{0, 1, 2, 0x3f, 0x80} {
 			if err := s.Send(link.Frame{Kind: kind}); !errors.Is(err, link.InvalidArgument) {
-				t.Errorf("a frame of kind %#x: %v, want invalid argument", uint8(kind), err)
+				t.Errorf("a frame of kind %#x: %v, want invalid argument", kind, err)
 			}
 		}
 	})
@@ -151,8 +151,8 @@ func TestFloodWithoutCreditIsCut(t *testing.T) {
 		limits link.Limits
 		size   int
 	}{
-		{"frames", link.Limits{PendingFrames: 100}, 1},
-		{"bytes", link.Limits{PendingBytes: 10_000}, 1000},
+		{"frames", link.Limits{Streams: link.StreamLimits{PendingFrames: 100}}, 1},
+		{"bytes", link.Limits{Streams: link.StreamLimits{PendingBytes: 10_000}}, 1000},
 		{"defaults", link.Limits{}, 100},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,7 +5,7 @@ import "context"
 // Call makes one unary call: it encodes in, sends it to an instance of the
 // route's service, and decodes the reply into out, a pointer. It blocks until
 // the reply is there, at most until ctx ends or, if ctx has no deadline, for the timeout
-// of the topology, else of the route ([Timeout]), else for Config.CallTimeout.
+// of the topology, else of the route ([Timeout]), else for Config.Limits.CallTimeout.
 //
 // Errors: those that the handler returns, with Remote set; Unavailable if no
 // instance can be reached or one was lost during the call; DeadlineExceeded and

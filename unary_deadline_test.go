@@ -35,7 +35,7 @@ func TestACallWaitsForNothingLongerThanItsTopologySays(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				ordersAt(mesh, "a")
 				client := mesh.Node(link.Config{
-					CallTimeout: 4 * time.Second, Topology: parse(t, c.topology), Registry: &mute{mesh.Registry(), c.silent},
+					Limits: link.Limits{CallTimeout: 4 * time.Second}, Routing: link.Routing{Topology: parse(t, c.topology)}, Registry: &mute{mesh.Registry(), c.silent},
 				})
 				ctx := t.Context()
 				if c.given > 0 {
@@ -115,7 +115,7 @@ func TestTheTopologyThenTheMethodThenTheNodeSetTheTimeOfACall(t *testing.T) {
 					return order{}, ctx.Err()
 				})
 				method := reqrep.NewMethod[order, order]("orders", "get", link.Timeout(c.method))
-				cfg := link.Config{CallTimeout: 4 * time.Second, Topology: parse(t, c.topology)}
+				cfg := link.Config{Limits: link.Limits{CallTimeout: 4 * time.Second}, Routing: link.Routing{Topology: parse(t, c.topology)}}
 				client := mesh.Node(cfg)
 				cfg.Registry = &mute{mesh.Registry(), "orders"}
 				waiting := mesh.Node(cfg)
@@ -174,7 +174,7 @@ func TestAnExplanationShowsTheTimeoutThatApplies(t *testing.T) {
 			"version: link/v1\n": 2 * time.Second,
 			"version: link/v1\nservices: { orders: { timeout: 300ms } }\n": 300 * time.Millisecond,
 		} {
-			client := mesh.Node(link.Config{Topology: parse(t, topology)})
+			client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, topology)}})
 			e, err := client.Explain(t.Context(), readOrder.Route().With(link.Timeout(2*time.Second)))
 			if err != nil || e.Timeout != want || !strings.Contains(e.String(), "timeout "+want.String()) {
 				t.Errorf("%v, timeout %v, want %v:\n%s", err, e.Timeout, want, e)

@@ -50,7 +50,7 @@ func TestACopyMayBeAsLargeAsItsCall(t *testing.T) {
 					mesh.Start(srv)
 				}
 				client := mesh.Node(link.Config{
-					Topology: parse(t, "version: link/v1\nservices: { orders: { mirror: { to: service:orders-shadow, percent: 100 } } }\n"),
+					Routing: link.Routing{Topology: parse(t, "version: link/v1\nservices: { orders: { mirror: { to: service:orders-shadow, percent: 100 } } }\n")},
 				})
 				if _, err := reqrep.Call(t.Context(), client, put("orders"), strings.Repeat("x", large), link.MaxMessage(8<<20)); err != nil {
 					t.Fatal(err)

@@ -39,7 +39,7 @@ func TestThousandCallsOnOneConnection(t *testing.T) {
 				return o, ctx.Err()
 			}
 		})
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		var wg sync.WaitGroup
 		for i := range calls {
 			wg.Go(func() {
@@ -69,7 +69,7 @@ func TestFiveHundredClientsOfOneServer(t *testing.T) {
 		}
 		clients := make([]*link.Node, n)
 		for i := range clients {
-			clients[i] = mesh.Node(link.Config{CallTimeout: time.Minute})
+			clients[i] = mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		}
 		for range 2 {
 			var wg sync.WaitGroup

@@ -25,7 +25,7 @@ func TestATagFollowsItsProbeInTheCatalog(t *testing.T) {
 	var up atomic.Bool
 	s := m.serve(m.registry(a.Address()), link.Config{
 		Tags: []string{"v2"},
-		Monitors: map[string]link.Probe{"db": func(context.Context) error {
+		Monitors: map[string]func(context.Context) error{"db": func(context.Context) error {
 			if !up.Load() {
 				return errNoDatabase
 			}

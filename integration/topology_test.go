@@ -189,8 +189,8 @@ func TestLaterSourcesOfTheTopologyOverrideEarlierOnes(t *testing.T) {
 		client        *link.Node
 	}{
 		{name: "Consul alone", cfg: link.Config{}, without: anybody, with: "canary"},
-		{name: "a file", cfg: link.Config{TopologyFile: file}, without: "stable", with: "canary"},
-		{name: "a file and code", cfg: link.Config{TopologyFile: file, Topology: code}, without: "beta", with: "beta"},
+		{name: "a file", cfg: link.Config{Routing: link.Routing{TopologyFile: file}}, without: "stable", with: "canary"},
+		{name: "a file and code", cfg: link.Config{Routing: link.Routing{TopologyFile: file, Topology: code}}, without: "beta", with: "beta"},
 	}
 	for i := range nodes {
 		n := &nodes[i]
@@ -227,7 +227,7 @@ func TestARedirectInConsulNeedsConsent(t *testing.T) {
 	byID[elsewhere.Instance()] = other
 
 	careful := m.client(m.registry(a.Address()))
-	trusting := m.node("", m.registry(a.Address()), link.Config{AllowRedirect: []string{other}})
+	trusting := m.node("", m.registry(a.Address()), link.Config{Routing: link.Routing{AllowRedirect: []string{other}}})
 	putPolicy(t, a, routeTo("stable"))
 	follows(t, "without consent, before", careful, byID, "stable", within)
 	follows(t, "with consent, before", trusting, byID, "stable", within)

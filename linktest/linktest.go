@@ -192,7 +192,7 @@ func (m *Mesh) Start(n *link.Node) {
 // Stop removes n from the mesh like a process that is told to end: the node
 // withdraws, drains and closes, and Stop returns when that is done. A client is
 // just closed. The test fails if the node must cancel handlers that outlast
-// Config.DrainTimeout; a test of that must call Shutdown itself.
+// Config.Limits.DrainTimeout; a test of that must call Shutdown itself.
 func (m *Mesh) Stop(n *link.Node) {
 	m.tb.Helper()
 	member := m.member(n)

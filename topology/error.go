@@ -28,7 +28,7 @@ type FieldError struct {
 	// Kind is ErrInvalid, ErrLimit or ErrRefused.
 	Kind error
 
-	// Origin is the name given to Parse, or else that of the source: "Config.Topology".
+	// Origin is the name given to Parse, or else that of the source: "Config.Routing.Topology".
 	Origin string
 
 	// Line and Column count from 1. Zero means not known, as for documents made in Go.

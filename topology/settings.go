@@ -96,7 +96,7 @@ type Mirror struct {
 	Percent Percent
 }
 
-// Fault breaks calls on purpose, for tests of resilience. It is refused unless link.Config.AllowFaults is set.
+// Fault breaks calls on purpose, for tests of resilience. It is refused unless link.Config.Routing.AllowFaults is set.
 type Fault struct {
 	// Delay is the time to wait before the call is sent. Zero means none.
 	Delay time.Duration

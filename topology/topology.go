@@ -4,7 +4,7 @@
 // # Overview
 //
 // A [Document] is the policy as written, in YAML or as the same structs in Go. A node takes it from
-// link.Config.TopologyFile, from its registry and from link.Config.Topology. It compiles all of them to
+// link.Config.Routing.TopologyFile, from its registry and from link.Config.Routing.Topology. It compiles all of them to
 // one immutable table of plans: the levels of instances that a call tries, in order, and how it chooses
 // among them. The table is internal/policy. An [Explanation] is what link's Node.Explain returns: where a
 // call would go now, and for each instance why it may or may not get the call.
@@ -28,7 +28,7 @@
 //	    lb: { policy: p2c, panic: 50%, slow_start: 30s, subset: 20 }
 //	    outlier: { errors: 5, interval: 10s, eject: 30s, max: 10% }
 //	    mirror: { to: service:orders-shadow, percent: 1 }
-//	    fault: { delay: 200ms, percent: 1 }      # refused unless Config.AllowFaults
+//	    fault: { delay: 200ms, percent: 1 }      # refused unless Config.Routing.AllowFaults
 //	defaults: { timeout: 5s, retry: { attempts: 2, budget: 20%, on: [unavailable] }, zone_aware: true }
 //
 //	doc, err := topology.Parse("topology.yaml", data)
@@ -82,9 +82,9 @@
 // # Layers
 //
 // Documents are merged; later ones override earlier ones, a service's whole entry at a time and the
-// defaults field by field. The file comes first, then the registry, then link.Config.Topology. Others can
+// defaults field by field. The file comes first, then the registry, then link.Config.Routing.Topology. Others can
 // write to a registry, so its documents may send calls to another service only if
-// link.Config.AllowRedirect names that service, because the identity a caller expects follows from the
+// link.Config.Routing.AllowRedirect names that service, because the identity a caller expects follows from the
 // service's name. Their mirrors copy only calls of read-only methods. Their timeouts, retries, ejection and
 // load-balancing settings are forced into these bounds, and the node logs what was changed:
 //

@@ -48,7 +48,7 @@ type gateway struct {
 // serveGateway runs the gateway until ctx ends. Its topology routes the calls on
 // the caller's side: orders does not know it.
 func serveGateway(ctx context.Context, namespace, topologyFile string) error {
-	node, err := link.New(link.Config{Service: "gateway", Namespace: namespace, TopologyFile: topologyFile})
+	node, err := link.New(link.Config{Service: "gateway", Namespace: namespace, Routing: link.Routing{TopologyFile: topologyFile}})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/linkmesh/link/topology"
 )
 
-// document is for the callers of orders. It is often a file, link.Config.TopologyFile, which
+// document is for the callers of orders. It is often a file, link.Config.Routing.TopologyFile, which
 // is read again when it changes.
 const document = `
 version: link/v1
@@ -60,7 +60,7 @@ func main() {
 	ctx := context.Background()
 	rules, err := topology.Parse("document", []byte(document))
 	check(err)
-	caller, err := link.New(link.Config{Topology: rules})
+	caller, err := link.New(link.Config{Routing: link.Routing{Topology: rules}})
 	check(err)
 	v1, v2 := start(ctx, "v1"), start(ctx, "v2")
 	count(ctx, caller)

@@ -18,7 +18,7 @@ type Options struct {
 	AllowRedirect []string
 
 	// AllowFaults lets documents break calls on purpose. Package link sets it from its
-	// Config.AllowFaults.
+	// Config.Routing.AllowFaults.
 	AllowFaults bool
 }
 
@@ -152,7 +152,7 @@ func (l Layer) permitted(opts Options, p *problems) {
 			continue
 		}
 		if s.Fault != nil && !opts.AllowFaults {
-			p.add(topology.ErrRefused, errtext.Path(at, "fault"), "this process does not let calls be broken on purpose; set link.Config.AllowFaults to allow it")
+			p.add(topology.ErrRefused, errtext.Path(at, "fault"), "this process does not let calls be broken on purpose; set link.Config.Routing.AllowFaults to allow it")
 		}
 		if l.Trusted {
 			continue

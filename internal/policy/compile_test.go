@@ -75,12 +75,12 @@ topology.yaml:7:19: services.orders.mirror.to: sends calls of orders to service 
 		{"half of it allowed", policy.Options{AllowRedirect: []string{"dr", "evil"}}, policy.Layer{Document: redirect}, `topology.yaml:7:19: services.orders.mirror.to: sends calls of orders to service shadow, and others can write this document; add "shadow" to AllowRedirect in this process to allow it`},
 		{"all of it allowed", policy.Options{AllowRedirect: []string{"dr", "evil", "shadow"}}, policy.Layer{Document: redirect}, ""},
 		{"a redirect that is trusted", policy.Options{}, policy.Layer{Document: redirect, Trusted: true}, ""},
-		{"faults", policy.Options{}, policy.Layer{Document: faulty, Trusted: true}, "topology.yaml:3:13: services.orders.fault: this process does not let calls be broken on purpose; set link.Config.AllowFaults to allow it"},
+		{"faults", policy.Options{}, policy.Layer{Document: faulty, Trusted: true}, "topology.yaml:3:13: services.orders.fault: this process does not let calls be broken on purpose; set link.Config.Routing.AllowFaults to allow it"},
 		{"faults allowed", policy.Options{AllowFaults: true}, policy.Layer{Document: faulty}, ""},
 		{"another's service", policy.Options{AllowFaults: true}, policy.Layer{Document: faulty, Only: "billing"}, "topology.yaml:3:3: services.orders: this document is about billing only"},
 		{"its own service", policy.Options{AllowFaults: true}, policy.Layer{Document: faulty, Only: "orders"}, ""},
 		{"defaults for all", policy.Options{}, policy.Layer{Document: defaults, Only: "orders"}, "topology.yaml:2:1: defaults: this document is about orders only; defaults hold for every service"},
-		{"code without lines", policy.Options{}, policy.Layer{Origin: "code", Document: policytest.Of(topology.Service{Fault: &topology.Fault{Delay: 1, Percent: 1}})}, "code: services.orders.fault: this process does not let calls be broken on purpose; set link.Config.AllowFaults to allow it"},
+		{"code without lines", policy.Options{}, policy.Layer{Origin: "code", Document: policytest.Of(topology.Service{Fault: &topology.Fault{Delay: 1, Percent: 1}})}, "code: services.orders.fault: this process does not let calls be broken on purpose; set link.Config.Routing.AllowFaults to allow it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, err := policy.Compile(test.opts, policy.Layer{Document: &topology.Document{}}, test.last)

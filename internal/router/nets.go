@@ -39,7 +39,7 @@ func (r *Router) MayDial(addr netip.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%v is outside Config.AllowNets", addr)
+	return fmt.Errorf("%v is outside Config.Routing.AllowNets", addr)
 }
 
 // Loopback reports whether a host of a host:port is this machine by its name or address.
@@ -67,7 +67,7 @@ func (r *Router) refused(in discovery.Instance, origin discovery.Origin) (why, f
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := r.MayDial(addr); err != nil {
-			return err.Error(), "fix the registration, or Config.AllowNets"
+			return err.Error(), "fix the registration, or Config.Routing.AllowNets"
 		}
 	}
 	return "", ""

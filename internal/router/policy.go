@@ -26,7 +26,7 @@ const (
 )
 
 // policies combines the topology documents: the file, then those of the registry,
-// then Config.Topology; later ones override earlier ones. An invalid document
+// then Config.Routing.Topology; later ones override earlier ones. An invalid document
 // leaves in force what was in force. A document of the registry that is not
 // compatible with others waits until it is. The maps are keyed by origin, except
 // said.
@@ -65,8 +65,8 @@ type problem struct {
 
 // The origins of documents that are not in a registry.
 const (
-	originCode = "Config.Topology"
-	originFile = "Config.TopologyFile"
+	originCode = "Config.Routing.Topology"
+	originFile = "Config.Routing.TopologyFile"
 )
 
 // current returns the policy in force, nil if there is no document.
@@ -83,7 +83,7 @@ func (p *policies) load() error {
 	if path := p.router.cfg.Topology.File; path != "" {
 		doc, version, err := readPolicy(path)
 		if err != nil {
-			return errorf(codes.InvalidArgument, "Config.TopologyFile (or LINK_TOPOLOGY): %w", err)
+			return errorf(codes.InvalidArgument, "Config.Routing.TopologyFile (or LINK_TOPOLOGY): %w", err)
 		}
 		p.layers[originFile] = policy.Layer{Origin: path, Document: doc, Trusted: true}
 		p.version = version

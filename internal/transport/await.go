@@ -8,7 +8,7 @@ import (
 )
 
 // awaitStream opens a stream. It waits until the peer allows one or ctx ends. Callers that
-// wait here and callers that wait for a lease count together toward Limits.Waiters.
+// wait here and callers that wait for a lease count together toward Limits.Streams.Waiters.
 func (s *Session) awaitStream(ctx context.Context) (carrier.Stream, error) {
 	stream, err := s.conn.TryOpen()
 	if err == nil {
@@ -48,7 +48,7 @@ func (p *leasePool) leaveOutside() {
 	p.outside--
 }
 
-// fullLocked reports whether Limits.Waiters callers wait.
+// fullLocked reports whether Limits.Streams.Waiters callers wait.
 func (p *leasePool) fullLocked() bool {
-	return len(p.waiters)+p.outside >= p.session.endpoint.limits.Waiters
+	return len(p.waiters)+p.outside >= p.session.endpoint.limits.Streams.Waiters
 }

@@ -13,7 +13,7 @@ import (
 // callers holds the peers that an endpoint serves, keyed as in [pools]: by name or, where
 // peers choose their names, by name and host.
 type callers struct {
-	// refusals is Limits.RefusalRate.
+	// refusals is Limits.Streams.RefusalRate.
 	refusals int
 
 	mu sync.Mutex // guards the fields below

@@ -171,7 +171,7 @@ func (s *Session) acceptUni(ctx context.Context) {
 func (f *frameReader) streamType() (wire.StreamType, error) {
 	if f.guard {
 		f.guarded = true
-		if err := f.src.SetReadDeadline(time.Now().Add(f.limits.FirstHeader)); err != nil {
+		if err := f.src.SetReadDeadline(time.Now().Add(f.limits.Streams.FirstHeader)); err != nil {
 			return 0, err
 		}
 	}

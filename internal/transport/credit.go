@@ -15,7 +15,7 @@ import (
 // A peer may open a stream for each one that was closed, so a peer whose streams are refused
 // at once opens the next ones at once: refusing 29,000 per second took half a processor, and
 // their garbage more. QUIC lets this side choose when it returns the credit for a stream.
-// For streams that were refused or broke the rules, it returns at once for Limits.RefusalRate
+// For streams that were refused or broke the rules, it returns at once for Limits.Streams.RefusalRate
 // streams per second of each caller, over all its connections, and later beyond that.
 // Streams that carried nothing count for more. The credit of all other streams, such as those
 // that were served, is not delayed.
@@ -23,12 +23,12 @@ import (
 // QUIC keeps about 7 KB per stream until the credit returns, so the number of such streams of
 // one caller is bounded too.
 
-// The costs that count toward Limits.RefusalRate.
+// The costs that count toward Limits.Streams.RefusalRate.
 const (
 	// costRefused is the cost of a stream or call that was answered with a refusal.
 	costRefused = 1
 	// costWasted is the cost of a stream that its peer opened for nothing: it was beyond
-	// Limits.StreamsPerProcess, or no call, or no further call, came in time. Opening, keeping
+	// Limits.Streams.PerProcess, or no call, or no further call, came in time. Opening, keeping
 	// and ending it takes about eight times as long as a refusal.
 	costWasted = 8
 )
@@ -64,18 +64,18 @@ type lenders struct {
 	all map[*Session]struct{}
 }
 
-// refusal counts a refusal of this cost and reports whether it is beyond Limits.RefusalRate.
+// refusal counts a refusal of this cost and reports whether it is beyond Limits.Streams.RefusalRate.
 func (s *Session) refusal(cost int) (late bool) {
 	if s.caller.pace.allows(cost) {
 		return false
 	}
-	s.noteShed("RefusalRate", "more of its calls and streams were refused than Limits.RefusalRate allows in a second; new ones have to wait")
+	s.noteShed("Streams.RefusalRate", "more of its calls and streams were refused than Limits.Streams.RefusalRate allows in a second; new ones have to wait")
 	return true
 }
 
 // giveCredit lets the peer open a stream in place of this one: at once if cost is zero, and
 // later otherwise. If there is no room to keep the credit for later, giveCredit blocks for a
-// refused stream, which counts toward Limits.StreamsPerProcess meanwhile, and closes the
+// refused stream, which counts toward Limits.Streams.PerProcess meanwhile, and closes the
 // connection for a wasted one: a peer that wastes so many keeps opening others meanwhile.
 func (s *Session) giveCredit(stream carrier.Stream, cost int) {
 	if cost == 0 {
@@ -90,7 +90,7 @@ func (s *Session) giveCredit(stream carrier.Stream, cost int) {
 		_ = s.caller.pace.wait(s.ctx, cost)
 		stream.ReleaseCredit()
 	default:
-		s.close(wire.CodeLimit, "too many streams carried nothing or found no room: wait for replies before opening others (Limits.StreamsPerProcess, Limits.RefusalRate)")
+		s.close(wire.CodeLimit, "too many streams carried nothing or found no room: wait for replies before opening others (Limits.Streams.PerProcess, Limits.Streams.RefusalRate)")
 	}
 }
 

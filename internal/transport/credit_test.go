@@ -134,7 +134,7 @@ func TestRepliesOfAHostileServerAreBounded(t *testing.T) { // SEC-321
 func TestAShedStreamMayHaveRun(t *testing.T) { // SEC-322
 	inEach(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{InFlightBytes: 256 << 10, MaxMessage: 64 << 10, PendingBytes: 256 << 10})
+		server := w.node("orders", Limits{InFlightBytes: 256 << 10, MaxMessage: 64 << 10, Streams: StreamLimits{PendingBytes: 256 << 10}})
 		opened := server.streams()
 		client := w.quiet("web", Limits{}).connect(server)
 		st := openStream(t, client, wire.Credit{})

@@ -246,7 +246,7 @@ func TestCloseEndsEverything(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				t := w.t
-				server, client := w.node("orders", Limits{StreamsPerConnection: 5}), w.quiet("web", Limits{})
+				server, client := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 5}}), w.quiet("web", Limits{})
 				server.handler.onStream("stream", func(s *Stream) {
 					for {
 						if _, err := s.Recv(s.Canceled()); err != nil {

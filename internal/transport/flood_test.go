@@ -18,7 +18,7 @@ func TestRapidReset(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
 		const share = 16
-		server := w.node("orders", Limits{StreamsPerConnection: share})
+		server := w.node("orders", Limits{Streams: StreamLimits{PerConnection: share}})
 		server.handler.onCall("stubborn", func(*Call) { idle(50 * time.Millisecond) })
 		honest := w.quiet("web", Limits{}).connect(server)
 		before := runtime.NumGoroutine()
@@ -150,7 +150,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inEach(t, func(w *world) {
 				t := w.t
-				server := w.node("orders", Limits{StreamsPerConnection: 20})
+				server := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 20}})
 				server.handler.onCall("reply", func(c *Call) { answer(c, strings.Repeat("r", test.size)) })
 				honest := w.quiet("web", Limits{}).connect(server)
 				r := w.narrow("mallory", server, 1<<10)
@@ -181,7 +181,7 @@ func TestPeerThatNeverReadsIsLetGo(t *testing.T) {
 // TestSlowloris checks that a stream whose peer sends one byte per second, or keeps a call from
 // completing in another way, is reset in time.
 func TestSlowloris(t *testing.T) {
-	limits := Limits{FirstHeader: 5 * time.Second, BodyGrace: 10 * time.Second, BodyRate: 16 << 10}
+	limits := Limits{Streams: StreamLimits{FirstHeader: 5 * time.Second, BodyGrace: 10 * time.Second, BodyRate: 16 << 10}}
 	h := headers("echo", time.Minute)
 	for _, test := range []struct {
 		name string
@@ -190,15 +190,15 @@ func TestSlowloris(t *testing.T) {
 		slow  []byte
 		most  time.Duration
 	}{
-		{"stream type and HEADERS", nil, append(calls(), h...), limits.FirstHeader},
-		{"HEADERS", calls(), h, limits.FirstHeader},
-		{"header of DATA", join(calls(), h), data(strings.Repeat("m", 100)), limits.FirstHeader},
-		{"small DATA", join(calls(), h, data(strings.Repeat("m", 100))[:4]), []byte(strings.Repeat("m", 100)), limits.FirstHeader},
-		{"large DATA", join(calls(), h, data(strings.Repeat("m", 100<<10))[:5]), []byte(strings.Repeat("m", 100)), limits.BodyGrace},
+		{"stream type and HEADERS", nil, append(calls(), h...), limits.Streams.FirstHeader},
+		{"HEADERS", calls(), h, limits.Streams.FirstHeader},
+		{"header of DATA", join(calls(), h), data(strings.Repeat("m", 100)), limits.Streams.FirstHeader},
+		{"small DATA", join(calls(), h, data(strings.Repeat("m", 100))[:4]), []byte(strings.Repeat("m", 100)), limits.Streams.FirstHeader},
+		{"large DATA", join(calls(), h, data(strings.Repeat("m", 100<<10))[:5]), []byte(strings.Repeat("m", 100)), limits.Streams.BodyGrace},
 		{"DATA that never comes", join(calls(), headers("echo", 3*time.Second)), nil, 3*time.Second + writeGrace},
 		{"DATA that never comes behind grease", join(calls(), headers("echo", 3*time.Second), frame(0x9d, 0, "grease")), nil, 3*time.Second + writeGrace},
 		{"DATA that never comes behind slow grease", join(calls(), headers("echo", 3*time.Second)), bytes.Repeat(frame(0x9d, 0, ""), 20), 3*time.Second + writeGrace},
-		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.FirstHeader},
+		{"second call", join(calls(), h, data("first")), callFrames("echo", time.Minute, "second"), limits.Streams.FirstHeader},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inEach(t, func(w *world) {
@@ -248,7 +248,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 		t.Run(test.name, func(t *testing.T) {
 			inEach(t, func(w *world) {
 				t := w.t
-				server := w.node("orders", Limits{StreamIdle: idle})
+				server := w.node("orders", Limits{Streams: StreamLimits{Idle: idle}})
 				r := w.client("mallory", server)
 				start := time.Now()
 				st := r.stream(test.ready)
@@ -283,7 +283,7 @@ func TestGreaseKeepsNothingAlive(t *testing.T) { // SEC-381
 func TestBodyThatKeepsUpIsServed(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10})
+		server := w.node("orders", Limits{Streams: StreamLimits{BodyGrace: 2 * time.Second, BodyRate: 16 << 10}})
 		r := w.client("web", server)
 		message := strings.Repeat("m", 400<<10)
 		st := r.stream(append(calls(), headers("echo", time.Minute)...))
@@ -298,11 +298,11 @@ func TestBodyThatKeepsUpIsServed(t *testing.T) {
 }
 
 // TestStreamMayRestBetweenCalls checks that a stream may be idle between two calls, but is reset after
-// StreamIdle: a stream that carries no call holds a goroutine and buffers.
+// StreamLimits.Idle: a stream that carries no call holds a goroutine and buffers.
 func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{StreamIdle: 2 * time.Hour})
+		server := w.node("orders", Limits{Streams: StreamLimits{Idle: 2 * time.Hour}})
 		config := rawConfig()
 		config.KeepAlivePeriod = 10 * time.Second
 		r := w.clientWith("web", server, config)
@@ -333,8 +333,8 @@ func TestStreamMayRestBetweenCalls(t *testing.T) { // SEC-323
 func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{StreamIdle: 5 * time.Second})
-		s := w.quiet("web", Limits{LeaseIdle: time.Hour}).connect(server)
+		server := w.node("orders", Limits{Streams: StreamLimits{Idle: 5 * time.Second}})
+		s := w.quiet("web", Limits{Streams: StreamLimits{LeaseIdle: time.Hour}}).connect(server)
 		for range 3 {
 			mustEcho(t, s)
 			pass(10 * time.Second)
@@ -349,7 +349,7 @@ func TestALeaseThatThePeerClosedIsNotUsed(t *testing.T) {
 func TestNeverFin(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{StreamsPerConnection: 10})
+		server := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 10}})
 		honest := w.quiet("web", Limits{}).connect(server)
 		r := w.client("mallory", server)
 		for range 10 {

@@ -87,7 +87,7 @@ func (f *frameReader) partial() error {
 		return nil
 	}
 	f.guarded, f.awaiting, f.started = true, false, time.Now()
-	return f.src.SetReadDeadline(f.started.Add(f.limits.FirstHeader))
+	return f.src.SetReadDeadline(f.started.Add(f.limits.Streams.FirstHeader))
 }
 
 // await sets the deadline for the first byte of a frame.
@@ -187,7 +187,7 @@ func (f *frameReader) largeBody(n int) ([]byte, error) {
 		}
 		if f.guard {
 			f.guarded = true
-			due := max(f.limits.BodyGrace, time.Duration(len(f.large)+1)*time.Second/time.Duration(f.limits.BodyRate))
+			due := max(f.limits.Streams.BodyGrace, time.Duration(len(f.large)+1)*time.Second/time.Duration(f.limits.Streams.BodyRate))
 			if err := f.src.SetReadDeadline(start.Add(due)); err != nil {
 				return nil, err
 			}

@@ -103,8 +103,8 @@ func newGate(l Limits) *gate {
 	return &gate{
 		limits: l,
 		failed: func(string, error) {},
-		fresh:  rate.NewLimiter(rate.Limit(l.RetryRate), l.RetryRate),
-		places: share.NewPool(share.Config{Limit: int64(l.Handshakes), Floor: floorHandshakes}),
+		fresh:  rate.NewLimiter(rate.Limit(l.Handshakes.RetryRate), l.Handshakes.RetryRate),
+		places: share.NewPool(share.Config{Limit: int64(l.Handshakes.Pending), Floor: floorHandshakes}),
 		debts:  debts{of: make(map[debtor]*debt)},
 
 		started: newLately[netip.Prefix, *starts](maxStarters),
@@ -126,10 +126,10 @@ func (g *gate) mustValidate(addr net.Addr) bool {
 		return false
 	}
 	from := g.places.Holder(share.Key{Name: source(addr)})
-	many := from.Held() >= int64(g.limits.HandshakesPerSource)
+	many := from.Held() >= int64(g.limits.Handshakes.PerSource)
 	from.Release()
 	g.mu.Lock()
-	busy := g.unvalidated >= g.limits.RetryAbove || !g.startsLocked(at).unproven.AllowN(now, 1)
+	busy := g.unvalidated >= g.limits.Handshakes.RetryAbove || !g.startsLocked(at).unproven.AllowN(now, 1)
 	g.mu.Unlock()
 	return many || busy || !g.fresh.Allow()
 }
@@ -177,7 +177,7 @@ func (g *gate) admit(ctx context.Context, from net.Addr, proven bool) (context.C
 		return nil, errTooManyStarts
 	}
 	h := &handshake{gate: g, from: g.places.Holder(share.Key{Name: source(from)}), validated: proven}
-	many := !h.validated && h.from.Held() >= int64(g.limits.HandshakesPerSource)
+	many := !h.validated && h.from.Held() >= int64(g.limits.Handshakes.PerSource)
 	if many || h.from.Take(1) != nil {
 		h.from.Release()
 		g.refuseLocked(addr)

@@ -40,7 +40,7 @@ func (g *gate) empty() bool {
 }
 
 func TestGateBoundsHandshakes(t *testing.T) {
-	limits := Limits{Handshakes: 100, HandshakesPerSource: 4, RetryAbove: 1000, RetryRate: 1e6}.withDefaults()
+	limits := Limits{Handshakes: HandshakeLimits{Pending: 100, PerSource: 4, RetryAbove: 1000, RetryRate: 1e6}}.withDefaults()
 	for _, test := range []struct {
 		name      string
 		ip        func(i int) string
@@ -103,7 +103,7 @@ func TestGateBoundsHandshakes(t *testing.T) {
 // others. Names do not count here, because they are not proven before the handshake.
 func TestOneAddressLeavesOthersTheirHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{Handshakes: 100, HandshakesPerSource: 4, RetryAbove: 1000, RetryRate: 1e6}.withDefaults())
+		g := newGate(Limits{Handshakes: HandshakeLimits{Pending: 100, PerSource: 4, RetryAbove: 1000, RetryRate: 1e6}}.withDefaults())
 		var in []visitor
 		var refused error
 		sharetest.Drive(t, sharetest.Bound{
@@ -146,7 +146,7 @@ func host(m sharetest.Member) string {
 }
 
 func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {
-	g := newGate(Limits{HandshakesPerSource: 1}.withDefaults())
+	g := newGate(Limits{Handshakes: HandshakeLimits{PerSource: 1}}.withDefaults())
 	for _, test := range []struct {
 		ip   string
 		want bool
@@ -161,7 +161,7 @@ func TestGateRefusesOnlyTheSourceThatIsFull(t *testing.T) {
 
 func TestGateAsksForValidation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{RetryAbove: 14, RetryRate: 1e6, HandshakesPerSource: 8}.withDefaults())
+		g := newGate(Limits{Handshakes: HandshakeLimits{RetryAbove: 14, RetryRate: 1e6, PerSource: 8}}.withDefaults())
 		if g.mustValidate(udpAddr("192.0.2.1")) {
 			t.Error("the first handshake must validate its address")
 		}
@@ -203,7 +203,7 @@ func TestGateAsksForValidation(t *testing.T) {
 
 func TestGateBoundsTheRateOfUnvalidatedHandshakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGate(Limits{RetryRate: 50}.withDefaults())
+		g := newGate(Limits{Handshakes: HandshakeLimits{RetryRate: 50}}.withDefaults())
 		free := func() (n int) {
 			for i := range 500 {
 				if !g.mustValidate(udpAddr(fmt.Sprintf("10.0.%d.%d", i/250, i%250))) {
@@ -233,7 +233,7 @@ func TestSourceOfAnUnknownAddress(t *testing.T) {
 func TestFloodOfInitials(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		limits := Limits{Handshakes: 30, HandshakesPerSource: 4, RetryAbove: 10, RetryRate: 1000}
+		limits := Limits{Handshakes: HandshakeLimits{Pending: 30, PerSource: 4, RetryAbove: 10, RetryRate: 1000}}
 		server := w.node("orders", limits)
 		honest := w.quiet("web", Limits{}).connect(server)
 		flooding := make(map[string]bool)
@@ -264,7 +264,7 @@ func TestFloodOfInitials(t *testing.T) {
 		server.gate.mu.Lock()
 		unvalidated := server.gate.unvalidated
 		server.gate.mu.Unlock()
-		if unvalidated != limits.RetryAbove {
+		if unvalidated != limits.Handshakes.RetryAbove {
 			t.Errorf("%d unvalidated handshakes are under way, want those up to RetryAbove, the others got a Retry", unvalidated)
 		}
 		mustEcho(t, honest)
@@ -273,8 +273,8 @@ func TestFloodOfInitials(t *testing.T) {
 		cancel()
 		wg.Wait()
 		pass(30 * time.Second)
-		if most > limits.Handshakes {
-			t.Errorf("%d handshakes were under way, want %d at most", most, limits.Handshakes)
+		if most > limits.Handshakes.Pending {
+			t.Errorf("%d handshakes were under way, want %d at most", most, limits.Handshakes.Pending)
 		}
 		if !server.gate.empty() {
 			t.Error("handshakes that failed keep their places")
@@ -287,7 +287,7 @@ func TestFloodOfInitials(t *testing.T) {
 func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{Handshakes: 20, RetryAbove: 10})
+		server := w.node("orders", Limits{Handshakes: HandshakeLimits{Pending: 20, RetryAbove: 10}})
 		var wg sync.WaitGroup
 		for i := range 80 {
 			client := w.quiet("web", Limits{})
@@ -318,7 +318,7 @@ func TestManyNodesAtOnceAllGetIn(t *testing.T) {
 func TestAcceptQueueOverflowRecovers(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.quiet("orders", Limits{HandshakesPerSource: 1000})
+		server := w.quiet("orders", Limits{Handshakes: HandshakeLimits{PerSource: 1000}})
 		l, err := server.quic.Listen(server.serverTLS())
 		if err != nil {
 			t.Fatal(err)
@@ -350,7 +350,7 @@ func TestAcceptQueueOverflowRecovers(t *testing.T) {
 func TestWhoMustPauseProvesNothing(t *testing.T) { // SEC-383
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10
-		g := newGate(Limits{RetryRate: rate}.withDefaults())
+		g := newGate(Limits{Handshakes: HandshakeLimits{RetryRate: rate}}.withDefaults())
 		addr := udpAddr("192.0.2.1")
 		socket, _ := atAddress(addrPort(addr))
 		for range int(socketTerms.free) + 1 {

@@ -29,7 +29,7 @@ type leasePool struct {
 	scan []*lease
 }
 
-var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Waiters")
+var errWaiters = errors.New("too many calls wait for a stream on one connection; see Limits.Streams.Waiters")
 
 // use notes that a lease is in use, and tells the watcher if it is the first in a while.
 func (p *leasePool) use(l *lease) {
@@ -213,7 +213,7 @@ func (p *leasePool) put(l *lease) {
 		return
 	}
 	p.removeLocked(l)
-	if len(p.idle) < p.session.endpoint.limits.IdleLeases {
+	if len(p.idle) < p.session.endpoint.limits.Streams.IdleLeases {
 		p.idle = append(p.idle, l)
 		p.mu.Unlock()
 		return

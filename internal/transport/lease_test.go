@@ -81,7 +81,7 @@ func TestLeaseIsReusedAfterACleanEndOnly(t *testing.T) {
 func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{}, Limits{LeaseIdle: time.Minute})
+		server, s := pool(w, Limits{}, Limits{Streams: StreamLimits{LeaseIdle: time.Minute}})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 5, "held")
 		settle()
@@ -111,7 +111,7 @@ func TestLeasesAreUsedLastInFirstOut(t *testing.T) {
 func TestIdleLeasesAreBounded(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 20}, Limits{IdleLeases: 3})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 20}}, Limits{Streams: StreamLimits{IdleLeases: 3}})
 		// Later rounds need the room of the streams that were retired before.
 		for range 3 {
 			open := server.held("held")
@@ -123,7 +123,7 @@ func TestIdleLeasesAreBounded(t *testing.T) {
 			}
 			settle()
 			if n := len(s.leases.idle); n != 3 {
-				t.Errorf("%d idle leases, want Limits.IdleLeases", n)
+				t.Errorf("%d idle leases, want Limits.Streams.IdleLeases", n)
 			}
 		}
 	})
@@ -132,7 +132,7 @@ func TestIdleLeasesAreBounded(t *testing.T) {
 func TestWaitersAreServedInOrder(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		var mu sync.Mutex
 		var order []string
 		release := make(chan struct{})
@@ -163,7 +163,7 @@ func TestWaitersAreServedInOrder(t *testing.T) {
 func TestWaitersAreServedByNewStreams(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		server.handler.onCall("hang", func(c *Call) { <-c.Canceled().Done() })
 		ctx, cancel := context.WithCancel(t.Context())
 		results := holdCalls(ctx, s, 1, "hang")
@@ -183,12 +183,12 @@ func TestWaitersAreServedByNewStreams(t *testing.T) {
 func TestWaitersAreBounded(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{Waiters: 2})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{Streams: StreamLimits{Waiters: 2}})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 3, "held")
 		settle()
 		e := failure(t, callError(t, s), ReasonOverloaded)
-		if !e.NotProcessed || !strings.Contains(e.Error(), "Limits.Waiters") {
+		if !e.NotProcessed || !strings.Contains(e.Error(), "Limits.Streams.Waiters") {
 			t.Errorf("the error is %q (not processed: %t)", e, e.NotProcessed)
 		}
 		open()
@@ -201,7 +201,7 @@ func TestWaitersAreBounded(t *testing.T) {
 func TestWaiterGivesUp(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		open := server.held("held")
 		results := holdCalls(t.Context(), s, 1, "held")
 		settle()
@@ -233,7 +233,7 @@ func TestWaiterGivesUp(t *testing.T) {
 func TestWaiterEndsWithItsConnection(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		defer server.held("held")()
 		results := holdCalls(t.Context(), s, 2, "held")
 		settle()
@@ -255,7 +255,7 @@ func TestWaiterEndsWithItsConnection(t *testing.T) {
 func TestLeaseThatCameBackMeanwhileIsFound(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		_, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		mustEcho(t, s)
 		start := time.Now()
 		l, err := s.leases.wait(t.Context(), start.Add(10*time.Second))
@@ -275,7 +275,7 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inEach(t, func(w *world) {
 				t := w.t
-				server, s := pool(w, Limits{StreamsPerConnection: 16}, Limits{})
+				server, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 16}}, Limits{})
 				server.handler.onCall("delay", func(c *Call) {
 					if n := len(c.Message) % 8; n > 0 {
 						idle(time.Duration(n) * time.Millisecond)
@@ -337,7 +337,7 @@ func TestCancelNeverHarmsAnotherCall(t *testing.T) {
 func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		_, s := pool(w, Limits{StreamsPerConnection: 1}, Limits{})
+		_, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 1}}, Limits{})
 		mustEcho(t, s)
 		p := &s.leases
 		left := 0
@@ -371,11 +371,11 @@ func TestALeaseThatArrivesAsItsWaiterLeavesIsKept(t *testing.T) {
 }
 
 // TestAStreamThatThePeerDoesNotKnowIsGivenBack checks that a lease that no call has used, and that is beyond
-// Limits.IdleLeases, gives back its stream, so that another can be opened.
+// Limits.Streams.IdleLeases, gives back its stream, so that another can be opened.
 func TestAStreamThatThePeerDoesNotKnowIsGivenBack(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		_, s := pool(w, Limits{StreamsPerConnection: 2}, Limits{IdleLeases: 1})
+		_, s := pool(w, Limits{Streams: StreamLimits{PerConnection: 2}}, Limits{Streams: StreamLimits{IdleLeases: 1}})
 		mustEcho(t, s)
 		for range 5 {
 			stream, err := s.conn.Open(t.Context())

@@ -69,13 +69,13 @@ func (e *Endpoint) janitor(ctx context.Context) {
 
 // unusedSince returns a second. Call streams that have carried no call since then are closed.
 func (e *Endpoint) unusedSince() int64 {
-	return e.seconds.Load() - int64(math.Ceil(e.limits.StreamIdle.Seconds()))
+	return e.seconds.Load() - int64(math.Ceil(e.limits.Streams.Idle.Seconds()))
 }
 
 // tend looks after one dialed session, once a second.
 func (s *Session) tend(now time.Time) {
 	limits := &s.endpoint.limits
-	s.leases.expire(now.Add(-limits.LeaseIdle))
+	s.leases.expire(now.Add(-limits.Streams.LeaseIdle))
 	if !s.life.retireAt.IsZero() && now.After(s.life.retireAt) {
 		s.retire(wire.CodeNone)
 	}

@@ -100,10 +100,10 @@ func TestConcurrencyLimitsRefuseByName(t *testing.T) {
 	}
 }
 
-func TestStreamsPerConnection(t *testing.T) {
+func TestStreamsOfAConnectionAreBounded(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{StreamsPerConnection: 4})
+		server := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 4}})
 		open := server.held("held")
 		defer open()
 		s := w.quiet("web", Limits{}).connect(server)
@@ -188,7 +188,7 @@ func TestTheLastWordOfABusyPeerIsTheError(t *testing.T) {
 func TestManyConnectionsAtOnceStayBelowTheLimit(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: 1000})
+		server := w.node("orders", Limits{ConnsPerIdentity: 3, Handshakes: HandshakeLimits{Pending: 1000}})
 		var conns []*raw
 		for range 40 {
 			conns = append(conns, w.rawClient("mallory", server))

@@ -116,7 +116,7 @@ func (e *Endpoint) serve(conn carrier.Conn, who Identity) {
 		s.announceDrain(wire.MaxVarint)
 	}
 	s.group.Go(s.acceptUni)
-	timeout := time.NewTimer(e.limits.SetupTimeout)
+	timeout := time.NewTimer(e.limits.Handshakes.SetupTimeout)
 	defer timeout.Stop()
 	select {
 	case <-s.remote.ready:
@@ -136,7 +136,7 @@ func (s *Session) acceptCalls() {
 		}
 		s.serving.lastID.Store(stream.ID())
 		if err := s.shares.streams.Take(1); err != nil {
-			s.noteShed("StreamsPerProcess", "streams exceed Limits.StreamsPerProcess: "+err.Error())
+			s.noteShed("Streams.PerProcess", "streams exceed Limits.Streams.PerProcess: "+err.Error())
 			stream.CancelRead(wire.CodeOverloaded)
 			stream.CancelWrite(wire.CodeOverloaded)
 			cost := 0

@@ -146,7 +146,7 @@ func (n *node) end() memconn.End {
 func (n *node) attach(id security.ID, peer memconn.End) carrier.Conn {
 	n.t.Helper()
 	own := n.end()
-	own.Streams = n.limits.StreamsPerConnection
+	own.Streams = n.limits.Streams.PerConnection
 	here, there := memconn.Pair(withOwner(n.t.Context()), withOwner(n.t.Context()), peer, own)
 	if !n.group.Go(func(context.Context) { n.serve(there, identityOf(id)) }) {
 		n.t.Fatal("the node is closed")

@@ -40,7 +40,7 @@ func (s *Session) overload(why error) *wire.Status {
 	case errors.Is(why, share.ErrSpent):
 		why = nil
 	case errors.Is(why, errStreams):
-		name, limit, why = "StreamsPerConnection", l.StreamsPerConnection, nil
+		name, limit, why = "Streams.PerConnection", l.Streams.PerConnection, nil
 	}
 	message := fmt.Sprintf("the server is running as many calls as Limits.%s allows, %d", name, limit)
 	if why != nil {

@@ -38,7 +38,7 @@ func (r *raw) insistent(request []byte, streams int, idles bool, tried *atomic.I
 }
 
 // TestRefusalsAreNoFasterThanTheirRate checks that a peer that is refused and retries at once gets no more attempts
-// than Limits.RefusalRate allows, over all its connections.
+// than Limits.Streams.RefusalRate allows, over all its connections.
 func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 	const rate, conns, streams, seconds = 100, 3, 20, 10
 	for _, test := range []struct {
@@ -50,20 +50,20 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 		// cost is the cost of each attempt.
 		cost int
 	}{
-		{"streams", Limits{StreamsPerProcess: 512}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90, costWasted},
+		{"streams", Limits{Streams: StreamLimits{PerProcess: 512}}, callStream(wire.StreamCall, "echo", time.Second, "x"), 90, costWasted},
 		{"calls", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCall, "echo", time.Second, "x"), 3, costRefused},
 		{"calls on streams that could carry more", Limits{CallsPerIdentity: 9}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 3, costRefused},
 		{"streams of patterns", Limits{CallsPerIdentity: 9}, patternStream("stream"), 3, costRefused},
 		{"streams without a call", Limits{}, join(calls(), data("no HEADERS")), 0, costWasted},
-		{"streams without anything", Limits{FirstHeader: 10 * time.Millisecond}, calls(), 0, costWasted},
-		{"streams that are not used again", Limits{StreamIdle: time.Second}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 0, costWasted},
+		{"streams without anything", Limits{Streams: StreamLimits{FirstHeader: 10 * time.Millisecond}}, calls(), 0, costWasted},
+		{"streams that are not used again", Limits{Streams: StreamLimits{Idle: time.Second}}, callStream(wire.StreamCalls, "echo", time.Second, "x"), 0, costWasted},
 		{"streams of an unknown type", Limits{}, []byte{0x33}, 0, costRefused},
 		{"streams of patterns that break the rules", Limits{}, join(patternStream("stream"), frame(0x9d, wire.FlagCritical, "")), 0, costRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				t := w.t
-				test.limits.StreamsPerConnection, test.limits.RefusalRate = streams+test.hold, rate
+				test.limits.Streams.PerConnection, test.limits.Streams.RefusalRate = streams+test.hold, rate
 				server := w.node("orders", test.limits)
 				server.handler.onStream("stream", func(s *Stream) { <-s.Canceled().Done() })
 				honest := w.quiet("web", Limits{}).connect(server)
@@ -80,7 +80,7 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 				settle()
 				var tried atomic.Int64
 				for _, r := range all {
-					r.insistent(test.request, streams, test.limits.StreamIdle > 0, &tried)
+					r.insistent(test.request, streams, test.limits.Streams.Idle > 0, &tried)
 				}
 				for range seconds {
 					pass(time.Second)
@@ -91,14 +91,14 @@ func TestRefusalsAreNoFasterThanTheirRate(t *testing.T) { // SEC-329
 				if n, most := tried.Load(), free+conns*streams; n > most || n < free/3 {
 					t.Errorf("it tried %d times in %d s, want %d at most, and a third of %d", n, seconds, most, free)
 				}
-				if server.Shed()["RefusalRate"] == 0 || len(server.log.lines("reason=RefusalRate", "mallory")) == 0 {
+				if server.Shed()["Streams.RefusalRate"] == 0 || len(server.log.lines("reason=Streams.RefusalRate", "mallory")) == 0 {
 					t.Error("it is not told that somebody is refused too often")
 				}
 				again := w.clientWith("mallory", server, config)
 				before := tried.Load()
-				again.insistent(test.request, streams, test.limits.StreamIdle > 0, &tried)
+				again.insistent(test.request, streams, test.limits.Streams.Idle > 0, &tried)
 				pass(time.Second)
-				if n := tried.Load() - before; n > int64(2*rate+test.limits.StreamsPerConnection) {
+				if n := tried.Load() - before; n > int64(2*rate+test.limits.Streams.PerConnection) {
 					t.Errorf("it tried %d times in a second with one more connection", n)
 				}
 				for _, r := range append(all, again) {
@@ -121,7 +121,7 @@ func TestRefusalsBelowTheirRateAreAtOnce(t *testing.T) { // SEC-329
 	inWorld(t, func(w *world) {
 		t := w.t
 		const streams, rate = 10, 1000
-		server := w.node("orders", Limits{CallsPerIdentity: 1, StreamsPerConnection: streams, RefusalRate: rate})
+		server := w.node("orders", Limits{CallsPerIdentity: 1, Streams: StreamLimits{PerConnection: streams, RefusalRate: rate}})
 		client := w.quiet("web", Limits{}).connect(server)
 		r := w.client("web", server)
 		r.stream(callStream(wire.StreamCall, "wait", time.Hour, ""))
@@ -155,7 +155,7 @@ func TestLateCreditIsBounded(t *testing.T) { // SEC-329
 		t := w.t
 		const streams, limit, rate = 300, 800, 10
 		bad := join(patternStream("stream"), frame(0x9d, wire.FlagCritical, ""))
-		server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: rate})
+		server := w.node("orders", Limits{Streams: StreamLimits{PerProcess: limit, PerConnection: streams, RefusalRate: rate}})
 		server.handler.onStream("stream", func(s *Stream) { <-s.Canceled().Done() })
 		config := rawConfig()
 		config.KeepAlivePeriod = 5 * time.Second
@@ -310,7 +310,7 @@ func TestWhoOpensTooManyStreamsIsCutOff(t *testing.T) { // SEC-379
 			inWorld(t, func(w *world) {
 				t := w.t
 				const streams, limit, conns = 500, 2048, 10
-				server := w.node("orders", Limits{StreamsPerProcess: limit, StreamsPerConnection: streams, RefusalRate: 10}, opts...)
+				server := w.node("orders", Limits{Streams: StreamLimits{PerProcess: limit, PerConnection: streams, RefusalRate: 10}}, opts...)
 				honest := w.quiet("web", Limits{}).connect(server)
 				config := rawConfig()
 				config.KeepAlivePeriod = 5 * time.Second

@@ -152,7 +152,7 @@ func (r *refusals) stop() {
 func (e *Endpoint) Refused() map[string]uint64 { return e.refusals.totals() }
 
 // Shed returns how many calls, streams and messages of peers were refused for lack of room,
-// by the name of the limit, such as "CallsPerProcess". Limits that were not reached are missing.
+// by the field of Limits: "CallsPerProcess", "Streams.PerProcess". Limits that were not reached are missing.
 func (e *Endpoint) Shed() map[string]uint64 { return e.shed.totals() }
 
 func (r *refusals) totals() map[string]uint64 {
@@ -186,7 +186,7 @@ func handshakeReason(err error) (reason, text string) {
 	}
 	text = err.Error()
 	if errors.Is(err, errTooManyHandshakes) {
-		return refusedOverload, text + " (Limits.Handshakes, Limits.HandshakesPerSource)"
+		return refusedOverload, text + " (Limits.Handshakes.Pending, Limits.Handshakes.PerSource)"
 	}
 	if errors.Is(err, errTooManyStarts) {
 		return refusedFlood, text

@@ -209,7 +209,7 @@ func TestRequestTooLargeForTheServer(t *testing.T) {
 func TestHeadersTooLargeToSend(t *testing.T) {
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{StreamsPerConnection: 2})
+		server := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 2}})
 		s := w.quiet("web", Limits{}).connect(server)
 		h := wire.Headers{Route: "echo", Metadata: []wire.Pair{{Key: "k", Value: strings.Repeat("v", 17<<10)}}}
 		// There are fewer streams than calls, so a call that fails must not keep one.

@@ -38,7 +38,7 @@ func (r *rest) expire(second int64) bool {
 
 // errRested means that the peer has neither used nor closed its stream for a long time. No
 // handler sees a call that arrives at this moment.
-var errRested = &Error{Reason: ReasonRefused, NotProcessed: true, Detail: "a call stream was idle for Limits.StreamIdle"}
+var errRested = &Error{Reason: ReasonRefused, NotProcessed: true, Detail: "a call stream was idle for Limits.Streams.Idle"}
 
 // restingCalls holds the CALLS streams of an accepted session.
 type restingCalls struct {

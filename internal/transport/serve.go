@@ -175,7 +175,7 @@ func (s *Session) room(h *wire.HeadersView, running int64) error {
 		return err
 	}
 	switch {
-	case running > int64(s.endpoint.limits.StreamsPerConnection):
+	case running > int64(s.endpoint.limits.Streams.PerConnection):
 		s.shares.calls.Give(1)
 		return errStreams
 	case s.caller.unsent.lacks(h, s.shares.bytes) && !s.caller.pace.trials.Allow():
@@ -254,7 +254,7 @@ func (c *Call) end(err error) {
 	}
 }
 
-// refuse counts a refusal of this cost on the stream. Beyond Limits.RefusalRate, the stream
+// refuse counts a refusal of this cost on the stream. Beyond Limits.Streams.RefusalRate, the stream
 // carries no further call and its credit returns late.
 func (c *Call) refuse(cost int) {
 	if c.late == 0 && c.Session.refusal(cost) {

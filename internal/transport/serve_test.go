@@ -217,7 +217,7 @@ func TestStreamTypeThatNeverComes(t *testing.T) {
 		start := time.Now()
 		st.mustReset(wire.CodeLimit)
 		if took := time.Since(start); took > 5*time.Second+time.Second {
-			t.Errorf("reset after %v, want Limits.FirstHeader", took)
+			t.Errorf("reset after %v, want Limits.Streams.FirstHeader", took)
 		}
 		r.mustEcho()
 	})

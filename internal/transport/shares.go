@@ -37,19 +37,19 @@ const (
 	floorHandshakes = 8
 )
 
-// lateShare divides Limits.StreamsPerProcess. The quotient is how many ended streams may wait for their
+// lateShare divides Limits.Streams.PerProcess. The quotient is how many ended streams may wait for their
 // credit to be returned, in addition to the streams that are open.
 const lateShare = 4
 
 func newPools(l *Limits) pools {
 	return pools{
 		calls:   share.NewPool(share.Config{Limit: int64(l.CallsPerProcess), Floor: floorCalls, Most: int64(l.CallsPerIdentity)}),
-		streams: share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess), Floor: floorStreams}),
+		streams: share.NewPool(share.Config{Limit: int64(l.Streams.PerProcess), Floor: floorStreams}),
 		conns:   share.NewPool(share.Config{Limit: int64(l.ConnsPerProcess), Floor: floorConns, Most: int64(l.ConnsPerIdentity)}),
 		bytes:   share.NewPool(share.Config{Limit: l.InFlightBytes, Floor: int64(l.MaxMessage)}),
 		windows: share.NewPool(share.Config{Limit: l.WindowBytes, Floor: floorWindows}),
 		credit:  share.NewPool(share.Config{Limit: l.CreditBytes, Floor: floorCredit}),
-		late:    share.NewPool(share.Config{Limit: int64(l.StreamsPerProcess) / lateShare, Floor: floorStreams}),
+		late:    share.NewPool(share.Config{Limit: int64(l.Streams.PerProcess) / lateShare, Floor: floorStreams}),
 	}
 }
 

@@ -154,7 +154,7 @@ func sieges() []siege {
 		},
 		{
 			bound:  "streams",
-			limits: Limits{StreamsPerProcess: 1000},
+			limits: Limits{Streams: StreamLimits{PerProcess: 1000}},
 			pool:   func(p *pools) *share.Pool { return p.streams },
 			fill: func(r *raw) {
 				for range 60 {
@@ -210,7 +210,7 @@ func sieges() []siege {
 		},
 		{
 			bound:  "bytes of frames that wait to be read",
-			limits: Limits{InFlightBytes: 32 << 20, MaxMessage: 1 << 20, PendingBytes: 1 << 20},
+			limits: Limits{InFlightBytes: 32 << 20, MaxMessage: 1 << 20, Streams: StreamLimits{PendingBytes: 1 << 20}},
 			pool:   func(p *pools) *share.Pool { return p.bytes },
 			fill: func(r *raw) {
 				for range 6 {
@@ -233,7 +233,7 @@ func sieges() []siege {
 		{ // SEC-329
 			bound:  "late credit",
 			conns:  4,
-			limits: Limits{StreamsPerProcess: 8000, StreamsPerConnection: 600, RefusalRate: 10},
+			limits: Limits{Streams: StreamLimits{PerProcess: 8000, PerConnection: 600, RefusalRate: 10}},
 			pool:   func(p *pools) *share.Pool { return p.late },
 			fill: func(r *raw) {
 				for range 600 {

@@ -130,7 +130,7 @@ func TestDatagramsOfStrangersAreDroppedBySocketsOfAllKinds(t *testing.T) { // SE
 func TestHandshakesThatOnePlaceBeginsAreBounded(t *testing.T) { // SEC-389
 	inWorld(t, func(w *world) {
 		t := w.t
-		server := w.node("orders", Limits{RetryRate: 1 << 20})
+		server := w.node("orders", Limits{Handshakes: HandshakeLimits{RetryRate: 1 << 20}})
 		g := server.gate
 		begin := func(ip string, validated bool) error {
 			v, err := visit(g, ip, validated)

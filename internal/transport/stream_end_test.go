@@ -16,7 +16,7 @@ import (
 func TestOpenWaitsForAStream(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
-		server, client := w.node("orders", Limits{StreamsPerConnection: 1}), w.quiet("web", Limits{})
+		server, client := w.node("orders", Limits{Streams: StreamLimits{PerConnection: 1}}), w.quiet("web", Limits{})
 		server.streams()
 		s := client.connect(server)
 		st := openStream(t, s, wire.Credit{})

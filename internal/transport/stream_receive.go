@@ -10,7 +10,7 @@ import (
 
 // read moves frames from the transport to the queue until the stream ends. It
 // never waits for the application: what the peer may send is bounded by the
-// credit it was granted and by Limits.PendingFrames and PendingBytes.
+// credit it was granted and by Limits.Streams.PendingFrames and PendingBytes.
 func (st *Stream) read() {
 	err := st.readFrames()
 	st.fr.release()
@@ -167,11 +167,11 @@ func (st *Stream) admit(h wire.FrameHeader) error {
 		return nil
 	}
 	l := &st.Session.endpoint.limits
-	if st.inbox.plain >= l.PendingFrames {
-		return &wire.LimitError{What: "frames without credit (Limits.PendingFrames)", Limit: uint64(l.PendingFrames), Got: uint64(st.inbox.plain) + 1}
+	if st.inbox.plain >= l.Streams.PendingFrames {
+		return &wire.LimitError{What: "frames without credit (Limits.Streams.PendingFrames)", Limit: uint64(l.Streams.PendingFrames), Got: uint64(st.inbox.plain) + 1}
 	}
-	if size := uint64(st.inbox.pending) + h.Length; size > uint64(l.PendingBytes) {
-		return &wire.LimitError{What: "bytes without credit (Limits.PendingBytes)", Limit: uint64(l.PendingBytes), Got: size}
+	if size := uint64(st.inbox.pending) + h.Length; size > uint64(l.Streams.PendingBytes) {
+		return &wire.LimitError{What: "bytes without credit (Limits.Streams.PendingBytes)", Limit: uint64(l.Streams.PendingBytes), Got: size}
 	}
 	if err := st.Session.shares.bytes.Take(int64(h.Length) + frameCost); err != nil {
 		return noRoom(err)

@@ -248,7 +248,7 @@ func TestStreamAttacks(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			inEach(t, func(w *world) {
 				t := w.t
-				server := w.node("orders", Limits{MaxMessage: 100 << 10, PendingFrames: 8, PendingBytes: 1000})
+				server := w.node("orders", Limits{MaxMessage: 100 << 10, Streams: StreamLimits{PendingFrames: 8, PendingBytes: 1000}})
 				opened := server.streams()
 				honest := w.quiet("web", Limits{}).connect(server)
 				r := w.client("mallory", server)

@@ -157,7 +157,7 @@ func New(cfg Config) (*Endpoint, error) {
 	}
 	e.drain.prepare()
 	e.pools = newPools(&e.limits)
-	e.callers.refusals = e.limits.RefusalRate
+	e.callers.refusals = e.limits.Streams.RefusalRate
 	e.lenders = lenders{wake: notify.NewFlag(), all: make(map[*Session]struct{})}
 	e.refusals = refusals{log: cfg.Logger, what: "link: refusing connections", reasons: make(map[string]*refusal)}
 	e.shed = refusals{log: cfg.Logger, what: "link: refusing what a peer asks for, at a limit", reasons: make(map[string]*refusal)}
@@ -172,7 +172,7 @@ func New(cfg Config) (*Endpoint, error) {
 		MayGrow:      e.mayGrow,
 		Narrow:       e.narrow,
 		Window:       connWindow, FirstWindow: firstWindow, NarrowWindow: narrowWindow,
-		Streams:          e.limits.StreamsPerConnection,
+		Streams:          e.limits.Streams.PerConnection,
 		HandshakeTimeout: e.limits.DialTimeout,
 		IdleTimeout:      idleTimeout, KeepAlive: keepAlive,
 	})

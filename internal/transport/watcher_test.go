@@ -138,10 +138,10 @@ func TestTheWatcherLooksAtCallsUnderWay(t *testing.T) {
 	inEach(t, func(w *world) {
 		t := w.t
 		const sessions, leases = 8, 100
-		client := w.quiet("web", Limits{SessionIdle: time.Hour, LeaseIdle: time.Hour})
+		client := w.quiet("web", Limits{SessionIdle: time.Hour, Streams: StreamLimits{LeaseIdle: time.Hour}})
 		var last *Session
 		for i := range sessions {
-			server := w.node(fmt.Sprintf("orders%d", i), Limits{StreamIdle: time.Hour})
+			server := w.node(fmt.Sprintf("orders%d", i), Limits{Streams: StreamLimits{Idle: time.Hour}})
 			open := server.held("held")
 			last = client.connect(server)
 			results := holdCalls(t.Context(), last, leases, "held")

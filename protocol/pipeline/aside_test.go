@@ -66,9 +66,9 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 		var large, small *pipeline.Future[pipeline.None]
 		p := producer(t, mesh.Node(link.Config{}))
 		pushed := make(chan struct{})
-		parts, due := 0, map[link.FrameKind]int{}
-		expect := func(kind link.FrameKind) { due[kind] = parts + most }
-		order := make(chan link.FrameKind, 100)
+		parts, due := 0, map[uint8]int{}
+		expect := func(kind uint8) { due[kind] = parts + most }
+		order := make(chan uint8, 100)
 		over := make(chan struct{})
 		hostileTo(t, mesh, little, func(_ context.Context, st *link.Stream) error {
 			defer close(over)
@@ -79,7 +79,7 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 			return slowly(st, time.Millisecond, func(f link.Frame) bool { //nolint:contextcheck // it ends with its stream
 				for kind, at := range due {
 					if f.Kind != kind && parts > at {
-						t.Errorf("frame %#x has not come within %d parts", uint8(kind), most)
+						t.Errorf("frame %#x has not come within %d parts", kind, most)
 						return false
 					}
 				}
@@ -119,7 +119,7 @@ func TestOthersDoNotWaitForTheEndOfATaskInParts(t *testing.T) {
 		close(pushed)
 		<-over
 		close(order)
-		want := []link.FrameKind{frame.KindPong, frame.KindBeside, frame.KindCancel, frame.KindTasks, frame.KindCancel}
+		want := []uint8{frame.KindPong, frame.KindBeside, frame.KindCancel, frame.KindTasks, frame.KindCancel}
 		if got := slices.Collect(chanOf(order)); !slices.Equal(got, want) || parts < 200 {
 			t.Errorf("frames %#x between %d parts, want %#x", got, parts, want)
 		}

@@ -18,11 +18,11 @@ import (
 func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 	for name, c := range map[string]struct {
 		size int
-		want []link.FrameKind
+		want []uint8
 	}{
-		"before a part":     {100 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindPart}},
-		"before the last":   {14 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindTasks}},
-		"not after the end": {10 << 10, []link.FrameKind{frame.KindPart, frame.KindPart, frame.KindTasks, frame.KindTasks}},
+		"before a part":     {100 << 10, []uint8{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindPart}},
+		"before the last":   {14 << 10, []uint8{frame.KindPart, frame.KindPart, frame.KindPart, frame.KindBeside, frame.KindTasks}},
+		"not after the end": {10 << 10, []uint8{frame.KindPart, frame.KindPart, frame.KindTasks, frame.KindTasks}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestATaskThatIsTakenBesidePartsGoesBeforeTheNext(t *testing.T) {
 				close(goOn)
 				sleep(time.Second)
 				kinds, _ := got(frames)
-				kinds = slices.DeleteFunc(kinds, func(k link.FrameKind) bool {
+				kinds = slices.DeleteFunc(kinds, func(k uint8) bool {
 					return k != frame.KindPart && k != frame.KindBeside && k != frame.KindTasks
 				})
 				if len(kinds) < len(c.want) || !slices.Equal(kinds[:len(c.want)], c.want) {

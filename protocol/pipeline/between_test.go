@@ -14,10 +14,10 @@ import (
 )
 
 // later is a kind of frame that only a later version knows.
-const later link.FrameKind = 0x6f
+const later uint8 = 0x6f
 
 // between sends a frame in two parts, with a frame of a later version between them.
-func between(st *link.Stream, kind link.FrameKind, body []byte) error {
+func between(st *link.Stream, kind uint8, body []byte) error {
 	half := len(body) / 2
 	for _, f := range []link.Frame{
 		{Kind: frame.KindPart, Credited: true, Body: body[:half]},

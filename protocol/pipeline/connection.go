@@ -221,7 +221,7 @@ func (c *connection) read() error {
 			f.Body = joiner.Whole(f.Body)
 		}
 		if err := c.take(f); err != nil {
-			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", f.Kind, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (s *system) drain(ctx context.Context) error {
 	}
 	if lost > 0 {
 		err = errors.Join(err, link.Errorf(link.DeadlineExceeded,
-			"%d tasks in memory had not ended when the time for the drain was over; they are lost with the process: see pipeline.Durable, pipeline.Spill and Config.DrainTimeout", lost))
+			"%d tasks in memory had not ended when the time for the drain was over; they are lost with the process: see pipeline.Durable, pipeline.Spill and Config.Limits.DrainTimeout", lost))
 	}
 	return err
 }

@@ -64,7 +64,7 @@ func TestTasksThatADrainHasNoTimeForAreTold(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		worker(t, mesh, func(context.Context, order) error { sleep(time.Second); return nil }, pipeline.Concurrency(4))
 		var log logtest.Log
-		all, err := shop(t, mesh, link.Config{DrainTimeout: 3 * time.Second, Logger: log.Logger()})
+		all, err := shop(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 3 * time.Second}, Logger: log.Logger()})
 		returned := 0
 		for _, f := range all {
 			if f.Outcome().End == pipeline.EndReturned {
@@ -251,7 +251,7 @@ func TestADrainTakesNoTasksOfOthersAtItsEnd(t *testing.T) {
 func TestADrainReachesTheOwnWorkerOfAStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		node := mesh.Node(link.Config{Service: "mailer", DrainTimeout: time.Minute})
+		node := mesh.Node(link.Config{Service: "mailer", Limits: link.Limits{DrainTimeout: time.Minute}})
 		stages := []pipeline.Stage[order, pipeline.None]{receipts, pipeline.NewStage[order, pipeline.None]("mailer", "copies"), pipeline.NewStage[order, pipeline.None]("mailer", "archive")}
 		done := make([]tally, len(stages))
 		for i, stage := range stages {

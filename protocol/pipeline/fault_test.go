@@ -501,7 +501,7 @@ func TestTheTopologyChoosesTheWorkers(t *testing.T) {
 		for i := range done {
 			cfg := link.Config{Service: "mailer"}
 			if i == 1 {
-				cfg.Monitors = map[string]link.Probe{"v2": func(context.Context) error {
+				cfg.Monitors = map[string]func(context.Context) error{"v2": func(context.Context) error {
 					if !modern.Load() {
 						return errors.New("not any more")
 					}

@@ -339,10 +339,10 @@ func TestTheWindowIsForTheStreamThatWasOpenedLast(t *testing.T) {
 		for i := range 300 {
 			queue := fmt.Sprint("q", i)
 			streams := []*link.Stream{greet(t, client, queue), greet(t, client, queue)}
-			var kinds [2]map[link.FrameKind]bool
+			var kinds [2]map[uint8]bool
 			var reading sync.WaitGroup
 			for j, st := range streams {
-				kinds[j] = make(map[link.FrameKind]bool)
+				kinds[j] = make(map[uint8]bool)
 				reading.Go(func() {
 					for {
 						f, err := st.Recv()

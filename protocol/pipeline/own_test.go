@@ -24,7 +24,7 @@ func TestANodeIsTheSameProducerToItselfWithoutTheNetwork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node := mesh.Node(link.Config{Service: "mailer", Identity: source, DrainTimeout: time.Minute})
+		node := mesh.Node(link.Config{Service: "mailer", Identity: source, Limits: link.Limits{DrainTimeout: time.Minute}})
 		var mu sync.Mutex
 		keys := make(map[string][]share.Key)
 		copies := pipeline.NewStage[order, pipeline.None]("mailer", "copies")

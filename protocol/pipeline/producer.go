@@ -146,7 +146,7 @@ func (q *Queue) enqueue(ctx context.Context, v any, wait bool, until time.Time, 
 }
 
 // push puts a task in the queue and waits until it has ended. If ctx has no deadline, it
-// waits for link.Config.CallTimeout.
+// waits for link.Config.Limits.CallTimeout.
 func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, err error) {
 	var until time.Time
 	var late <-chan time.Time
@@ -188,7 +188,7 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 
 // Push pushes v to stage s and returns the result when a worker has done the task. If the stage
 // has no results, only the error matters. Push waits for room in the queue and for a worker until
-// ctx ends or, if ctx has no deadline, for link.Config.CallTimeout. If that ends first, the task
+// ctx ends or, if ctx has no deadline, for link.Config.Limits.CallTimeout. If that ends first, the task
 // is canceled, unless a worker completes it anyway or others have pushed it with the same [ID].
 // Push uses the node's own queue for the stage, in memory; [NewProducer] makes others.
 //

@@ -174,7 +174,7 @@ func cutOutcomes(b []byte, most int) int {
 	}
 }
 
-func sendList(st stream, kind link.FrameKind, numbers []uint64) error {
+func sendList(st stream, kind uint8, numbers []uint64) error {
 	for len(numbers) > 0 {
 		n := min(len(numbers), frame.MaxList)
 		if err := st.Send(link.Frame{Kind: kind, Body: frame.AppendList(nil, numbers[:n])}); err != nil {
@@ -220,7 +220,7 @@ func (s *session) read() error {
 			}
 		}
 		if err := s.take(f, began); errors.Is(err, frame.ErrMalformed) {
-			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+			return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", f.Kind, err)
 		} else if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func (q *Queue) takenLocked(worker string) {
 }
 
 // errPushTime is why a push without a deadline in its context times out.
-var errPushTime = errors.New("the deadline of a push that has none, link.Config.CallTimeout, is over; give the context one, or use Enqueue")
+var errPushTime = errors.New("the deadline of a push that has none, link.Config.Limits.CallTimeout, is over; give the context one, or use Enqueue")
 
 // unserved returns why nobody takes the queue's tasks, or nil if somebody does.
 func (q *Queue) unserved() error {

@@ -30,7 +30,7 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				worker(t, mesh, func(context.Context, order) error { return nil })
 				log := &logtest.Log{}
-				client := mesh.Node(link.Config{Logger: log.Logger(), CallTimeout: 12 * time.Second})
+				client := mesh.Node(link.Config{Logger: log.Logger(), Limits: link.Limits{CallTimeout: 12 * time.Second}})
 				began := time.Now()
 				ended := make(chan error, 1)
 				go func() {
@@ -91,7 +91,7 @@ func TestAPushToNobodySaysWhatIsWrong(t *testing.T) {
 func TestAPushToAFullQueueEndsByTheDefaultDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		client := mesh.Node(link.Config{CallTimeout: 3 * time.Second})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: 3 * time.Second}})
 		p, err := pipeline.NewProducer(client, receipts, pipeline.Capacity(1, 0))
 		if err != nil {
 			t.Fatal(err)

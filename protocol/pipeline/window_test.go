@@ -85,7 +85,7 @@ func listen(st *link.Stream) <-chan link.Frame {
 }
 
 // got returns the kinds of the frames that have arrived, and the tasks of the last WINDOW among them.
-func got(all <-chan link.Frame) (kinds []link.FrameKind, window uint64) {
+func got(all <-chan link.Frame) (kinds []uint8, window uint64) {
 	synctest.Wait()
 	for {
 		select {

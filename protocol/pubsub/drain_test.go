@@ -80,7 +80,7 @@ func TestADrainDeliversWhatIsOwed(t *testing.T) {
 func drainSlow(t *testing.T, class pubsub.Class, drain time.Duration, size int) {
 	t.Helper()
 	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-	node, p := publisher(t, mesh, link.Config{DrainTimeout: drain})
+	node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: drain}})
 	s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 	const n = 3000
 	const pace = 2 * time.Millisecond
@@ -140,7 +140,7 @@ func TestADrainTellsThoseThatReadNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 				var log logtest.Log
-				node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second, Logger: log.Logger()})
+				node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 4 * time.Second}, Logger: log.Logger()})
 				s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 				const n = 2000
 				for i := range n {
@@ -226,7 +226,7 @@ func TestWhatIsPublishedAtTheEndOfADrainIsDeliveredOrRefused(t *testing.T) {
 func publishThrough(t *testing.T, class pubsub.Class, pause time.Duration, handler bool) {
 	t.Helper()
 	mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-	node, p := publisher(t, mesh, link.Config{DrainTimeout: 4 * time.Second})
+	node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 4 * time.Second}})
 	s := subscribe(t, mesh.Node(link.Config{}), placed, class)
 	if handler {
 		node.OnDrain(func(ctx context.Context) error { <-ctx.Done(); return nil })

@@ -208,7 +208,7 @@ func raw(t *testing.T, node *link.Node) *link.Stream {
 	return st
 }
 
-func say(t *testing.T, st *link.Stream, kind link.FrameKind, v any) {
+func say(t *testing.T, st *link.Stream, kind uint8, v any) {
 	t.Helper()
 	body, ok := v.([]byte)
 	if !ok {
@@ -223,8 +223,8 @@ func say(t *testing.T, st *link.Stream, kind link.FrameKind, v any) {
 }
 
 const (
-	frameSubscribe link.FrameKind = 0x40
-	frameVerdict   link.FrameKind = 0x43
+	frameSubscribe uint8 = 0x40
+	frameVerdict   uint8 = 0x43
 )
 
 type fields map[int]any
@@ -234,7 +234,7 @@ func TestHostileSubscribers(t *testing.T) {
 	good := fields{1: []string{"placed"}, 3: 3}
 	for name, c := range map[string]struct {
 		first any
-		kind  link.FrameKind
+		kind  uint8
 		// verdict is sent when the subscription is open. If it is nil, first must be refused.
 		verdict any
 	}{

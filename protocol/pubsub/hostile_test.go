@@ -11,7 +11,7 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub"
 )
 
-const framePart link.FrameKind = 0x44
+const framePart uint8 = 0x44
 
 // record returns a record of a publisher made by hand.
 func record(kind byte, body ...byte) []byte { return append([]byte{kind, byte(len(body))}, body...) }

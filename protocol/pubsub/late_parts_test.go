@@ -24,7 +24,7 @@ func TestPartsThatNeverFindRoomAreToldInTheEnd(t *testing.T) {
 		t.Run(class.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+				node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 				var log logbook
 				client := mesh.Node(link.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				s := subscribe(t, client, placed, class)
@@ -46,7 +46,7 @@ func TestPartsThatNeverFindRoomAreToldInTheEnd(t *testing.T) {
 func TestPartsThatNeverFindRoomAreToldWhateverDiscoveryShows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+		node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 		watch, err := mesh.Registry().Watch(t.Context(), discovery.Query{Service: "orders", Namespace: "default"})
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestAnyOneGoesOnWhileThePartsOfAnEndedPublisherHaveNoRoom(t *testing.T) {
 		nodes := make(map[string]*link.Node)
 		publishers := make(map[string]*pubsub.Publisher[order])
 		for range 2 {
-			n, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+			n, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 			nodes[n.Instance()], publishers[n.Instance()] = n, p
 		}
 		client := mesh.Node(link.Config{})
@@ -126,7 +126,7 @@ func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+				node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 				client := mesh.Node(link.Config{})
 				s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 				free := fillParts(client, node)
@@ -152,7 +152,7 @@ func TestAnyOneWaitsForRoomWhereNobodyElsePublishes(t *testing.T) {
 func TestAnyOneWaitsNoLongerThanNobodyElsePublishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-		node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+		node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 		client := mesh.Node(link.Config{})
 		s := subscribe(t, client, placed, pubsub.OneOf(), pubsub.Reliable)
 		publish(t, p, 1, 1, pubsub.FeedSeq(1))

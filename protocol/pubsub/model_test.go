@@ -78,7 +78,7 @@ type model struct {
 }
 
 func (m *model) addSource() {
-	node, p := publisher(m.T, m.mesh, link.Config{DrainTimeout: time.Second})
+	node, p := publisher(m.T, m.mesh, link.Config{Limits: link.Limits{DrainTimeout: time.Second}})
 	m.sources = append(m.sources, &source{node: node, p: p, alive: true})
 	// Wait until the subscriptions have joined the publisher.
 	sleep(time.Second)

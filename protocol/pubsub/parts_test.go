@@ -22,7 +22,7 @@ func TestPartsThatWaitForRoomOutlastTheirPublisher(t *testing.T) {
 		t.Run(class.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
-				node, p := publisher(t, mesh, link.Config{DrainTimeout: 8 * time.Second})
+				node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: 8 * time.Second}})
 				client := mesh.Node(link.Config{})
 				s := subscribe(t, client, placed, class)
 				free := fillParts(client, node)

@@ -125,7 +125,7 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	case err == nil:
 		return report, nil
 	case errors.Is(err, journal.ErrSealed):
-		return Report{}, link.Errorf(link.Unavailable, "publish to %s: the node is draining and has told its subscriptions that nothing more will come; publish from another node, or earlier in the drain (Config.DrainTimeout)", p.name)
+		return Report{}, link.Errorf(link.Unavailable, "publish to %s: the node is draining and has told its subscriptions that nothing more will come; publish from another node, or earlier in the drain (Config.Limits.DrainTimeout)", p.name)
 	case errors.Is(err, journal.ErrTooLarge):
 		return Report{}, link.Errorf(link.ResourceExhausted, "publish to %s: %w", p.name, err)
 	}

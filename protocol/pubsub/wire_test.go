@@ -25,10 +25,10 @@ const (
 	golden   = "testdata/wire.txt"
 	wireDocs = "../../docs/wire.md"
 
-	frameSubscribed link.FrameKind = 0x41
-	frameRecords    link.FrameKind = 0x42
-	frameLast       link.FrameKind = 0x45
-	frameTopics     link.FrameKind = 0x46
+	frameSubscribed uint8 = 0x41
+	frameRecords    uint8 = 0x42
+	frameLast       uint8 = 0x45
+	frameTopics     uint8 = 0x46
 )
 
 // TestTheWireIsGolden records what a publisher sends to a subscriber made by hand, and
@@ -100,7 +100,7 @@ const someEpoch = uint64(0x0102030405060708)
 func publisherSpeaks(t *testing.T, lines *transcript) (records [][]byte) {
 	t.Helper()
 	mesh := linktest.NewMesh(t)
-	node, p := publisher(t, mesh, link.Config{DrainTimeout: time.Second})
+	node, p := publisher(t, mesh, link.Config{Limits: link.Limits{DrainTimeout: time.Second}})
 	publish(t, p, 1, 1, pubsub.Key("k"))
 	st := raw(t, mesh.Node(link.Config{}))
 	say(t, st, frameSubscribe, fields{1: []string{"placed", "placed.>"}, 3: 3, 5: 1})

@@ -35,7 +35,7 @@ func TestDeadlineOfACall(t *testing.T) {
 	const delay = 50 * time.Millisecond
 	for _, tt := range []struct {
 		name string
-		// config is Config.CallTimeout, and ctx the timeout of the context. 0 means none.
+		// config is Config.Limits.CallTimeout, and ctx the timeout of the context. 0 means none.
 		config time.Duration
 		ctx    time.Duration
 		want   time.Duration
@@ -58,7 +58,7 @@ func TestDeadlineOfACall(t *testing.T) {
 					<-ctx.Done()
 					return answer{}, nil
 				})
-				client := mesh.Node(link.Config{CallTimeout: tt.config})
+				client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: tt.config}})
 				if _, err := client.Instances(t.Context(), "orders"); err != nil {
 					t.Fatal(err)
 				}

@@ -99,7 +99,7 @@ func TestMiddlewareThatDoesNotWaitForNext(t *testing.T) {
 				}
 			}
 		}
-		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{impatient}, CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{ClientMiddleware: []link.Middleware{impatient}, Limits: link.Limits{CallTimeout: time.Minute}})
 		var wg sync.WaitGroup
 		for caller := range callers {
 			wg.Go(func() {

@@ -258,7 +258,7 @@ func TestDrainWaitsForMessagesOnTheirWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(100*time.Millisecond))
 		first := serve(mesh, link.Config{}, echo)
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		if _, err := reqrep.Call(t.Context(), client, unsafeMethod, query{strings.Repeat("x", 100<<10)}); err != nil {
 			t.Fatal(err)
 		}
@@ -320,7 +320,7 @@ func TestWaitForReadyWithManyDeadInstances(t *testing.T) {
 		if err := mesh.Registry().Set(dead...); err != nil {
 			t.Fatal(err)
 		}
-		client := mesh.Node(link.Config{CallTimeout: time.Minute, Limits: link.Limits{DialTimeout: 100 * time.Millisecond}})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute, DialTimeout: 100 * time.Millisecond}})
 		result := make(chan error, 1)
 		go func() {
 			_, err := reqrep.Call(t.Context(), client, unsafeMethod, query{}, link.WaitForReady())
@@ -369,7 +369,7 @@ func TestWaitForAStreamCostsTime(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				left := make(chan time.Duration, 1)
-				serve(mesh, link.Config{Limits: link.Limits{StreamsPerConnection: 1}}, func(ctx context.Context, q query) (answer, error) {
+				serve(mesh, link.Config{Limits: link.Limits{Streams: link.StreamLimits{PerConnection: 1}}}, func(ctx context.Context, q query) (answer, error) {
 					if strings.HasPrefix(q.Text, "slow") {
 						sleep(8 * time.Second)
 						return answer{}, nil

@@ -170,7 +170,7 @@ func TestLimitsOnCalls(t *testing.T) {
 func TestCallsWaitForAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		serve(mesh, link.Config{Limits: link.Limits{StreamsPerConnection: 4}}, func(_ context.Context, q query) (answer, error) {
+		serve(mesh, link.Config{Limits: link.Limits{Streams: link.StreamLimits{PerConnection: 4}}}, func(_ context.Context, q query) (answer, error) {
 			sleep(time.Second)
 			return answer(q), nil
 		})
@@ -197,11 +197,11 @@ func TestCallsWaitForAStream(t *testing.T) {
 func TestTooManyCallsWaitForAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		serve(mesh, link.Config{Limits: link.Limits{StreamsPerConnection: 1}}, func(_ context.Context, q query) (answer, error) {
+		serve(mesh, link.Config{Limits: link.Limits{Streams: link.StreamLimits{PerConnection: 1}}}, func(_ context.Context, q query) (answer, error) {
 			sleep(time.Second)
 			return answer(q), nil
 		})
-		client := mesh.Node(link.Config{Limits: link.Limits{Waiters: 2}})
+		client := mesh.Node(link.Config{Limits: link.Limits{Streams: link.StreamLimits{Waiters: 2}}})
 		errs := make(chan error, 5)
 		for range 5 {
 			go func() {
@@ -213,8 +213,8 @@ func TestTooManyCallsWaitForAStream(t *testing.T) {
 		for range 5 {
 			if err := <-errs; err != nil {
 				failed++
-				if !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Limits.Waiters") {
-					t.Errorf("got %v, want resource exhausted that names Limits.Waiters", err)
+				if !errors.Is(err, link.ResourceExhausted) || !strings.Contains(err.Error(), "Limits.Streams.Waiters") {
+					t.Errorf("got %v, want resource exhausted that names Limits.Streams.Waiters", err)
 				}
 			}
 		}

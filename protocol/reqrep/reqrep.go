@@ -87,7 +87,7 @@ func Handle[Req, Res any](node *link.Node, m Method[Req, Res], f func(context.Co
 
 // Call calls m with req on an instance of its service. It blocks until the reply
 // arrives or ctx ends. If ctx has no deadline, the timeout of the topology bounds the
-// call, else the method's [link.Timeout], else link.Config.CallTimeout (10 s).
+// call, else the method's [link.Timeout], else link.Config.Limits.CallTimeout (10 s).
 //
 // Errors: those of the handler; link.Unavailable if no instance could be
 // reached or the connection was lost; link.DeadlineExceeded; link.Canceled;

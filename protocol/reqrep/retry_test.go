@@ -59,7 +59,7 @@ func TestConnectionLostDuringACall(t *testing.T) {
 					var first, second atomic.Int32
 					var key string
 					a := serve(mesh, link.Config{}, blocked(&first))
-					client := mesh.Node(link.Config{CallTimeout: 30 * time.Second})
+					client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: 30 * time.Second}})
 					result := make(chan error, 1)
 					begin := time.Now()
 					go func() {
@@ -111,7 +111,7 @@ func TestRefusedCallGoesElsewhere(t *testing.T) {
 		one := link.Config{Limits: link.Limits{CallsPerProcess: 1}}
 		var first, second atomic.Int32
 		serve(mesh, one, blocked(&first))
-		client := mesh.Node(link.Config{CallTimeout: time.Minute})
+		client := mesh.Node(link.Config{Limits: link.Limits{CallTimeout: time.Minute}})
 		result := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	kindWhole link.FrameKind = 0x70
-	kindPart  link.FrameKind = 0x71
+	kindWhole uint8 = 0x70
+	kindPart  uint8 = 0x71
 )
 
 // TestFramesOfAnyLengthPass sends frames of any length through a stream with little credit.

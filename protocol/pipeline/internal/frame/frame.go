@@ -84,31 +84,27 @@
 // done, as far as it remembers them.
 package frame
 
-import (
-	"errors"
-
-	"github.com/linkmesh/link"
-)
+import "errors"
 
 // ErrMalformed is returned for a body that cannot be parsed.
 var ErrMalformed = errors.New("the frame is malformed")
 
 // The kinds of frames.
 const (
-	KindHello    link.FrameKind = 0x50
-	KindWelcome  link.FrameKind = 0x51
-	KindTasks    link.FrameKind = 0x52
-	KindOutcomes link.FrameKind = 0x53
-	KindWindow   link.FrameKind = 0x54
-	KindBacklog  link.FrameKind = 0x55
-	KindRecall   link.FrameKind = 0x56
-	KindCancel   link.FrameKind = 0x57
-	KindAlive    link.FrameKind = 0x58
-	KindPing     link.FrameKind = 0x59
-	KindPong     link.FrameKind = 0x5a
-	KindLeaving  link.FrameKind = 0x5b
-	KindPart     link.FrameKind = 0x5c
-	KindBeside   link.FrameKind = 0x5d
+	KindHello    uint8 = 0x50
+	KindWelcome  uint8 = 0x51
+	KindTasks    uint8 = 0x52
+	KindOutcomes uint8 = 0x53
+	KindWindow   uint8 = 0x54
+	KindBacklog  uint8 = 0x55
+	KindRecall   uint8 = 0x56
+	KindCancel   uint8 = 0x57
+	KindAlive    uint8 = 0x58
+	KindPing     uint8 = 0x59
+	KindPong     uint8 = 0x5a
+	KindLeaving  uint8 = 0x5b
+	KindPart     uint8 = 0x5c
+	KindBeside   uint8 = 0x5d
 )
 
 // MaxBody bounds the bytes of records in one frame. A larger record is sent in parts.

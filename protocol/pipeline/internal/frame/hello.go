@@ -33,7 +33,7 @@ type Welcome struct {
 var control = codec.CBOR() //nolint:gochecknoglobals // immutable; it keeps what it learns of types
 
 // Encode makes a frame of v, a Hello or a Welcome.
-func Encode(kind link.FrameKind, v any) (link.Frame, error) {
+func Encode(kind uint8, v any) (link.Frame, error) {
 	body, err := control.Append(nil, v)
 	if err != nil {
 		return link.Frame{}, link.Errorf(link.Internal, "%w", err)
@@ -42,12 +42,12 @@ func Encode(kind link.FrameKind, v any) (link.Frame, error) {
 }
 
 // Decode decodes a frame, which must be of kind, into v.
-func Decode(f link.Frame, kind link.FrameKind, v any) error {
+func Decode(f link.Frame, kind uint8, v any) error {
 	if f.Kind != kind {
-		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", f.Kind, kind)
 	}
 	if err := control.Decode(f.Body, v); err != nil {
-		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", f.Kind, err)
 	}
 	return nil
 }

@@ -26,13 +26,13 @@ import (
 
 // Kinds of the frames of a subscription's stream.
 const (
-	KindSubscribe  link.FrameKind = 0x40
-	KindSubscribed link.FrameKind = 0x41
-	KindRecords    link.FrameKind = 0x42
-	KindVerdict    link.FrameKind = 0x43
-	KindPart       link.FrameKind = 0x44
-	KindLast       link.FrameKind = 0x45
-	KindTopics     link.FrameKind = 0x46
+	KindSubscribe  uint8 = 0x40
+	KindSubscribed uint8 = 0x41
+	KindRecords    uint8 = 0x42
+	KindVerdict    uint8 = 0x43
+	KindPart       uint8 = 0x44
+	KindLast       uint8 = 0x45
+	KindTopics     uint8 = 0x46
 )
 
 // Times that publishers and subscribers hold each other to.
@@ -85,7 +85,7 @@ func Marshal(v any) ([]byte, error) { return control.Append(nil, v) }
 func Unmarshal(b []byte, v any) error { return control.Decode(b, v) }
 
 // Encode returns a control frame with the body v.
-func Encode(kind link.FrameKind, v any) (link.Frame, error) {
+func Encode(kind uint8, v any) (link.Frame, error) {
 	body, err := Marshal(v)
 	if err != nil {
 		return link.Frame{}, link.Errorf(link.Internal, "%w", err)
@@ -94,12 +94,12 @@ func Encode(kind link.FrameKind, v any) (link.Frame, error) {
 }
 
 // Decode decodes the body of a frame that must be of a kind. The error is InvalidArgument.
-func Decode(f link.Frame, kind link.FrameKind, v any) error {
+func Decode(f link.Frame, kind uint8, v any) error {
 	if f.Kind != kind {
-		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", uint8(f.Kind), uint8(kind))
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x, want %#x", f.Kind, kind)
 	}
 	if err := Unmarshal(f.Body, v); err != nil {
-		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", uint8(f.Kind), err)
+		return link.Errorf(link.InvalidArgument, "frame of kind %#x: %w", f.Kind, err)
 	}
 	return nil
 }

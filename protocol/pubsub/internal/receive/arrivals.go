@@ -80,7 +80,7 @@ type source interface {
 
 // arrival is a frame in line.
 type arrival struct {
-	kind link.FrameKind
+	kind uint8
 	body []byte
 	// owed is how many bytes of credit are due for the frame. whole means that its parts are in body.
 	owed  int
@@ -225,7 +225,7 @@ func (a *arrivals) isOver() bool {
 }
 
 // advance moves on what has room. It returns the kind of the first frame that has none, 0 without one.
-func (a *arrivals) advance() (first link.FrameKind, err error) {
+func (a *arrivals) advance() (first uint8, err error) {
 	a.mu.Lock()
 	for len(a.line) > 0 {
 		if !a.passLocked(&a.line[0]) {

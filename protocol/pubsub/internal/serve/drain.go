@@ -59,7 +59,7 @@ func (d *drain) tell(node *link.Node) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.subscriptions > 0 {
-		link.HostOf(node).Logger().Warn("pubsub: the drain has ended before slow subscriptions had everything; they were told of the rest. A longer Config.DrainTimeout gives them more time",
+		link.HostOf(node).Logger().Warn("pubsub: the drain has ended before slow subscriptions had everything; they were told of the rest. A longer Config.Limits.DrainTimeout gives them more time",
 			"subscriptions", d.subscriptions, "messages", d.missing, "unacked", d.unacked)
 	}
 	d.subscriptions, d.missing, d.unacked = 0, 0, 0

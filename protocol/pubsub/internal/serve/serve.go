@@ -35,7 +35,7 @@ func (s streamSink) Send(ctx context.Context, body []byte, moved func()) error {
 }
 
 // one sends a credited frame, unless ctx ends while it waits for credit.
-func (s streamSink) one(ctx context.Context, kind link.FrameKind, body []byte) error {
+func (s streamSink) one(ctx context.Context, kind uint8, body []byte) error {
 	if err := s.stream.Await(ctx, len(body)); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
