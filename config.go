@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/place"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/security"
 	"github.com/linkmesh/link/topology"
@@ -157,7 +158,7 @@ func (cfg *Config) validateInstance() error {
 		if slices.Contains(cfg.Tags, tag) {
 			return Errorf(InvalidArgument, "the tag %q is in Config.Monitors and in Config.Tags, where it would always be announced; remove one of them", tag)
 		}
-		if discovery.IsPlace(tag) {
+		if place.Is(tag) {
 			return Errorf(InvalidArgument, "Config.Monitors has the tag %q, which says where the node is, and that does not change; put it in Config.Tags", tag)
 		}
 		tags = append(tags, tag)

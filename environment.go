@@ -11,6 +11,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/foreign"
+	"github.com/linkmesh/link/internal/place"
 	"github.com/linkmesh/link/internal/spell"
 	"github.com/linkmesh/link/tracing"
 )
@@ -174,7 +175,7 @@ func (cfg *Config) tagsFromEnvironment() error {
 		return nil
 	}
 	if zone := cfg.env(envZone); zone != "" {
-		if err := add(envZone, discovery.KeyZone+"="+zone); err != nil {
+		if err := add(envZone, place.Zone+"="+zone); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkmesh/link/codec"
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/place"
 	"github.com/linkmesh/link/internal/router"
 	"github.com/linkmesh/link/internal/wire"
 	"github.com/linkmesh/link/tracing"
@@ -153,8 +154,8 @@ func (h Host) Follow(ctx context.Context, r Route, opts ...CallOption) (<-chan [
 // The channel holds the newest list only; a list is sorted and must not be
 // modified. The first comes promptly, even if it is empty. The list is a hint from
 // the registry: it may name a service that no longer has such an instance, and while
-// the registry cannot be read the last list stays in use. It has at most
-// discovery.MaxServices names and may include the node's own.
+// the registry cannot be read the last list stays in use. It has at most 4096 names
+// and may include the node's own.
 //
 // Errors: InvalidArgument if the tag breaks a rule of discovery.Instance.Tags;
 // Unimplemented if the registry is not a discovery.Finder; ResourceExhausted and
@@ -297,7 +298,7 @@ func (h Host) AddTag(tag string) error {
 	if err := (discovery.TagQuery{Tag: tag}).Validate(); err != nil {
 		return failed("add tag", Errorf(InvalidArgument, "%w", err))
 	}
-	if discovery.IsPlace(tag) {
+	if place.Is(tag) {
 		return failed("add tag", Errorf(InvalidArgument, "the tag %q says where the node is, which must be known from the start; put it in Config.Tags", tag))
 	}
 	if err := n.presence.Add(tag); err != nil {

@@ -94,7 +94,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.instance = discovery.NewInstanceID(cfg.identityName())
 	if n.identity == nil {
-		if n.identity, err = security.FromVariables(cfg.LookupEnv, cfg.identityName(), cfg.Namespace); err != nil {
+		if n.identity, err = security.FromEnvironment(cfg.LookupEnv, cfg.identityName(), cfg.Namespace); err != nil {
 			return nil, &Error{Code: FailedPrecondition, Op: "link.New", Message: err.Error(), Cause: err}
 		}
 		n.owned = append(n.owned, n.identity)

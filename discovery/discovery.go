@@ -44,7 +44,8 @@
 // # Errors
 //
 // Test with errors.Is: [ErrInvalidInstance], [ErrInvalidQuery], [ErrDuplicateID], [ErrLimit],
-// [ErrUnavailable], [ErrClosed]. The first two are [*FieldError] values, which name the field and the value.
+// [ErrUnavailable], [ErrClosed], and [ErrInvalidConfig] where a back end is made. The first two are
+// [*FieldError] values, which name the field and the value.
 //
 // # Testing
 //

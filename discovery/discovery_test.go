@@ -2,6 +2,7 @@ package discovery_test
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -192,6 +193,14 @@ func TestEqualSeesEveryField(t *testing.T) {
 		if in.Equal(valid()) || !in.Equal(in) {
 			t.Errorf("%s is not compared", name)
 		}
+	}
+}
+
+func TestCompareOrdersByID(t *testing.T) {
+	list := []discovery.Instance{{ID: "c", Service: "a"}, {ID: "a", Service: "c"}, {ID: "b", Service: "b"}}
+	slices.SortFunc(list, discovery.Instance.Compare)
+	if list[0].ID != "a" || list[1].ID != "b" || list[2].ID != "c" || list[0].Compare(list[0]) != 0 {
+		t.Errorf("sorted: %+v", list)
 	}
 }
 

@@ -25,6 +25,11 @@ var (
 
 	// ErrClosed means that the Registry or the Registration is closed.
 	ErrClosed = errors.New("discovery: closed")
+
+	// ErrInvalidConfig means that the configuration of a back end is not valid. The message begins with
+	// the name of the back end, names the field, variable or part of the text that is wrong, and says
+	// what would be right.
+	ErrInvalidConfig = errors.New("discovery: invalid config")
 )
 
 // maxQuoted is the number of bytes of a wrong value that an error message repeats at most.

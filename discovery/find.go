@@ -1,10 +1,6 @@
 package discovery
 
-import (
-	"context"
-
-	"github.com/linkmesh/link/internal/bounds"
-)
+import "context"
 
 // Finder is implemented by registries that can report which services have an instance with a tag.
 // Use it for a feature that any service may offer, instead of maintaining a list of services.
@@ -16,19 +12,17 @@ type Finder interface {
 	// Find follows the names of the services that have an instance which q selects, including
 	// draining instances, until ctx ends, and then closes the channel. As with Registry.Watch, the
 	// channel holds only the newest complete list, and the first comes promptly, even if it is empty.
-	// A list is sorted, has no duplicates and at most MaxServices names, is shared by all receivers,
-	// and must not be modified. While the registry cannot be read, the last list stays valid.
+	// A list is sorted, has no duplicates, is shared by all receivers, and must not be modified. While
+	// the registry cannot be read, the last list stays valid.
+	//
+	// A list has at most 4096 names, the number of services that a node of package link calls. If there
+	// are more, names that were delivered before stay, so that new ones cannot push them out, and the
+	// rest is filled in alphabetical order. The others are left out, and logged by back ends that log.
 	//
 	// Errors: ErrInvalidQuery, ErrLimit, ErrClosed, ctx's error if it has already ended, and
 	// permanent errors of the back end.
 	Find(ctx context.Context, q TagQuery) (<-chan []string, error)
 }
-
-// MaxServices is the maximum number of names that one Find delivers. If there are more, names that
-// were delivered before stay, so that new ones cannot push them out, and the rest is filled in
-// alphabetical order. The others are left out, and logged by back ends that log. MaxServices equals
-// the number of services that a node of package link calls.
-const MaxServices = 4096
 
 // TagQuery selects what Find follows: the instances with one tag in one namespace. An empty
 // Namespace is DefaultNamespace.
@@ -57,10 +51,5 @@ func (q TagQuery) Validate() error {
 	if reason := checkTag(q.Tag); reason != "" {
 		return &FieldError{Kind: ErrInvalidQuery, Field: "Tag", Value: q.Tag, Reason: reason}
 	}
-	if q.Namespace != "" {
-		if reason := checkWord(q.Namespace, bounds.MaxName); reason != "" {
-			return &FieldError{Kind: ErrInvalidQuery, Field: "Namespace", Value: q.Namespace, Reason: reason}
-		}
-	}
-	return nil
+	return Query{Namespace: q.Namespace}.ValidateNamespace()
 }

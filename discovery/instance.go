@@ -140,5 +140,7 @@ func sameMeta(a, b map[string]string) bool {
 	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer()
 }
 
-// CompareID orders instances by ID, the order of snapshots.
-func CompareID(a, b Instance) int { return strings.Compare(a.ID, b.ID) }
+// Compare orders instances by ID, the order of snapshots: it returns a negative number, zero or a
+// positive number if the ID of in is less than, equal to or greater than that of other. Sort with
+// slices.SortFunc(list, discovery.Instance.Compare).
+func (in Instance) Compare(other Instance) int { return strings.Compare(in.ID, other.ID) }

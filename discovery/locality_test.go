@@ -56,11 +56,6 @@ func TestAnInstanceIsInOnePlace(t *testing.T) {
 			t.Errorf("%q: %v, want %q", c.in.Tags, err, c.wrong)
 		}
 	}
-	for tag, want := range map[string]bool{"zone=a": true, "region=": true, "dc=1": true, "zone": false, "zones=a": false, "": false, "v2": false} {
-		if discovery.IsPlace(tag) != want {
-			t.Errorf("%q is a place: %t", tag, !want)
-		}
-	}
 }
 
 func TestOriginPrints(t *testing.T) {

@@ -21,7 +21,7 @@ type PolicyWatcher interface {
 // PolicyDocument is the document about one service at one moment. It is shared by all receivers and must
 // not be modified.
 type PolicyDocument struct {
-	// Document is the unmodified text, at most MaxPolicy bytes, or nil if there is no document.
+	// Document is the unmodified text, at most 512 KiB, or nil if there is no document.
 	Document []byte
 
 	// Origin names the source of the document for messages: "Consul KV link/topology/orders".
@@ -31,6 +31,3 @@ type PolicyDocument struct {
 	Stale  bool
 	Reason string
 }
-
-// MaxPolicy is the maximum size of a policy document in bytes. Consul's limit for a value is 512 KiB.
-const MaxPolicy = 512 << 10

@@ -12,7 +12,8 @@ type Snapshot struct {
 	// Namespace is never empty.
 	Namespace string
 
-	// Instances are normalized and sorted by ID, at most MaxInstances.
+	// Instances are normalized and sorted by ID. There are at most 16,384: a registry rejects further
+	// ones with ErrLimit or, if others have written them, leaves them out and logs that.
 	Instances []Instance
 
 	// Version increases from snapshot to snapshot of one watch. Numbers may be skipped, and they

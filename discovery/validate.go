@@ -12,10 +12,6 @@ import (
 	"github.com/linkmesh/link/internal/bounds"
 )
 
-// MaxInstances is the maximum number of instances of one service that a registry delivers or
-// accepts. Further ones are rejected or, if others have written them, left out and logged.
-const MaxInstances = 16_384
-
 // Validate checks every field against the rules that its comment in Instance gives. The error is a
 // *FieldError that wraps ErrInvalidInstance and names the first wrong field and its value.
 func (in Instance) Validate() error {
@@ -74,6 +70,12 @@ func (q Query) Validate() error {
 	if reason := checkWord(q.Service, bounds.MaxName); reason != "" {
 		return &FieldError{Kind: ErrInvalidQuery, Field: "Service", Value: q.Service, Reason: reason}
 	}
+	return q.ValidateNamespace()
+}
+
+// ValidateNamespace checks the namespace alone, for implementers of Lister. An empty one is valid: it
+// is DefaultNamespace. The error is a *FieldError that wraps ErrInvalidQuery.
+func (q Query) ValidateNamespace() error {
 	if q.Namespace != "" {
 		if reason := checkWord(q.Namespace, bounds.MaxName); reason != "" {
 			return &FieldError{Kind: ErrInvalidQuery, Field: "Namespace", Value: q.Namespace, Reason: reason}
@@ -195,10 +197,10 @@ func checkText(s string, limit int) string {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// CheckUpdate returns an error unless in has the ID, service and namespace that were registered as
-// id and q. It is for implementers of Registration. The error is a *FieldError that wraps
-// ErrInvalidInstance.
-func CheckUpdate(id string, q Query, in Instance) error {
+// ValidateUpdate returns an error unless in has the ID, service and namespace that were registered as
+// id and q. It checks nothing else; see Validate. It is for implementers of Registration. The error is
+// a *FieldError that wraps ErrInvalidInstance.
+func (in Instance) ValidateUpdate(id string, q Query) error {
 	was, is := q.Normalized(), in.Query()
 	for _, f := range []struct{ field, was, is string }{
 		{"ID", id, in.ID},

@@ -23,8 +23,8 @@ func TestContract(t *testing.T) {
 		}
 		return r
 	}
-	discoverytest.Run(t, open, discoverytest.Within(time.Minute), discoverytest.Shared(func(t *testing.T) (a, b discovery.Registry) {
+	discoverytest.Run(t, discoverytest.Backend{Open: open, Patience: time.Minute, OpenShared: func(t *testing.T) (a, b discovery.Registry) {
 		t.Helper()
 		return open(t), open(t)
-	}))
+	}})
 }

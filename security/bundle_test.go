@@ -35,8 +35,8 @@ func TestBundleRefuses(t *testing.T) {
 		{"weak root", "mesh.test", []*x509.Certificate{leaf(securitytest.AsCA(), securitytest.WeakRSA())}, "1024"},
 	} {
 		bundle, err := security.NewBundle(tc.trustDomain, tc.roots...)
-		if !errors.Is(err, security.ErrBadBundle) || !strings.Contains(err.Error(), tc.about) || bundle != nil {
-			t.Errorf("%s: %v, want ErrBadBundle about %q", tc.name, err, tc.about)
+		if !errors.Is(err, security.ErrInvalid) || !strings.HasPrefix(err.Error(), "security: invalid bundle") || !strings.Contains(err.Error(), tc.about) || bundle != nil {
+			t.Errorf("%s: %v, want ErrInvalid about %q", tc.name, err, tc.about)
 		}
 	}
 }

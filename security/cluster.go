@@ -16,7 +16,7 @@ const clusterLabel = "link/v1/root"
 // To replace a secret without interruption, give "new,old" to every node in turn, and then "new". A node with both
 // secrets trusts nodes with either one, and they trust it.
 //
-// Errors match ErrBadSecret or ErrBadID and never show the secret.
+// Errors match ErrInvalid, say whether the secret or a name is wrong, and never show the secret.
 func NewClusterSource(secret, service, namespace string) (Source, error) {
 	secrets, err := parseSecrets(secret)
 	if err != nil {

@@ -17,7 +17,8 @@ const devLabel = "link/v1/dev-root"
 //
 // Its secret is stored in the file link/dev.secret in os.UserConfigDir, which is created on first use. Processes that
 // start at the same time agree on one secret. The file and its folder must belong to the user and be inaccessible to
-// everyone else (modes 0600 and 0700); otherwise the error is a [*DevSecretError] that says how to fix it.
+// everyone else (modes 0600 and 0700); otherwise the error matches [ErrInvalid], names the file or folder and says how to fix it.
+// A name that is not valid is an ErrInvalid, too.
 func NewDevSource(service, namespace string) (Source, error) {
 	config, err := os.UserConfigDir()
 	if err != nil {

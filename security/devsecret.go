@@ -13,38 +13,43 @@ import (
 
 const devSecretName = "dev.secret"
 
-// A DevSecretError says why the file of the dev secret, or its folder, cannot be used.
-type DevSecretError struct {
-	// Path is the file or folder.
-	Path    string
-	Problem string
+// A devSecretError says why the file of the dev secret, or its folder, cannot be used. It matches ErrInvalid.
+type devSecretError struct {
+	// path is the file or folder.
+	path    string
+	problem string
 
-	// Fix is a command that fixes the problem. It is empty if there is no simple one.
-	Fix string
+	// fix is a command that fixes the problem. It is empty if there is no simple one.
+	fix string
 
-	// Err is the cause. It may be nil.
-	Err error
+	// err is the cause. It may be nil.
+	err error
 }
 
 // Error returns the path, the problem, the cause and the command that fixes it.
-func (e *DevSecretError) Error() string {
-	text := "security: dev secret: " + e.Path + " " + e.Problem
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
+func (e *devSecretError) Error() string {
+	text := "security: dev secret: " + e.path + " " + e.problem
+	if e.err != nil {
+		text += ": " + e.err.Error()
 	}
-	if e.Fix != "" {
-		text += ": run: " + e.Fix
+	if e.fix != "" {
+		text += ": run: " + e.fix
 	}
 	return text
 }
 
-// Unwrap returns the cause.
-func (e *DevSecretError) Unwrap() error { return e.Err }
+// Unwrap returns ErrInvalid and, if there is one, the cause.
+func (e *devSecretError) Unwrap() []error {
+	if e.err == nil {
+		return []error{ErrInvalid}
+	}
+	return []error{ErrInvalid, e.err}
+}
 
 // devSecret reads the secret in the folder at path, and creates both on first use.
 func devSecret(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), private.FolderMode); err != nil {
-		return nil, &DevSecretError{Path: path, Problem: "cannot be made", Err: err}
+		return nil, &devSecretError{path: path, problem: "cannot be made", err: err}
 	}
 	folder, _, err := private.Make(path)
 	if err != nil {
@@ -59,11 +64,11 @@ func devSecret(path string) ([]byte, error) {
 		return nil, unfitFile(path, err)
 	}
 	if len(text) != size {
-		return nil, &DevSecretError{Path: path, Problem: fmt.Sprintf("has %d bytes, want %d", len(text), size), Fix: removing(path)}
+		return nil, &devSecretError{path: path, problem: fmt.Sprintf("has %d bytes, want %d", len(text), size), fix: removing(path)}
 	}
 	secret, err := parseSecret(string(text))
 	if err != nil {
-		return nil, &DevSecretError{Path: path, Problem: "is damaged: the secret in it", Err: err, Fix: removing(path)}
+		return nil, &devSecretError{path: path, problem: "is damaged: the secret in it", err: err, fix: removing(path)}
 	}
 	return secret, nil
 }
@@ -75,12 +80,12 @@ const maxDevSecret = 1024
 func unfitFolder(path string, err error) error {
 	e, ok := errors.AsType[*private.Error](err)
 	if !ok {
-		return &DevSecretError{Path: path, Problem: "cannot be used", Err: err}
+		return &devSecretError{path: path, problem: "cannot be used", err: err}
 	}
 	if command, ok := strings.CutPrefix(e.Fix, private.Run); ok {
-		return &DevSecretError{Path: path, Problem: e.Problem, Fix: command}
+		return &devSecretError{path: path, problem: e.Problem, fix: command}
 	}
-	return &DevSecretError{Path: path, Problem: e.Problem + "; " + e.Fix + ": HOME or XDG_CONFIG_HOME says where it is"}
+	return &devSecretError{path: path, problem: e.Problem + "; " + e.Fix + ": HOME or XDG_CONFIG_HOME says where it is"}
 }
 
 // unfitFile returns the error for an unusable file of the secret. Removing the file is a fix: a new one is created.
@@ -88,14 +93,14 @@ func unfitFile(path string, err error) error {
 	e, ok := errors.AsType[*private.Error](err)
 	switch {
 	case errors.Is(err, private.ErrLarger):
-		return &DevSecretError{Path: path, Problem: fmt.Sprintf("has more than %d bytes", maxDevSecret), Fix: removing(path)}
+		return &devSecretError{path: path, problem: fmt.Sprintf("has more than %d bytes", maxDevSecret), fix: removing(path)}
 	case !ok:
-		return &DevSecretError{Path: path, Problem: "cannot be used", Err: err}
+		return &devSecretError{path: path, problem: "cannot be used", err: err}
 	}
 	if command, ok := strings.CutPrefix(e.Fix, private.Run); ok {
-		return &DevSecretError{Path: path, Problem: e.Problem, Fix: command}
+		return &devSecretError{path: path, problem: e.Problem, fix: command}
 	}
-	return &DevSecretError{Path: path, Problem: e.Problem, Fix: removing(path)}
+	return &devSecretError{path: path, problem: e.Problem, fix: removing(path)}
 }
 
 // removing returns the command that removes the file at path. It returns "" for a folder, which may not be empty.

@@ -18,21 +18,21 @@ const (
 // value.
 var ErrTierRefused = errors.New("security: tier refused")
 
-// FromEnvironment returns the source that the environment variables select: NewClusterSource if LINK_CLUSTER_SECRET is
-// set, NewDevSource otherwise. An empty namespace means "default".
+// FromEnvironment returns the source for a service that the environment variables select: NewClusterSource if
+// LINK_CLUSTER_SECRET is set, NewDevSource otherwise. An empty namespace means "default". The variables are looked up with
+// lookup, which returns the value of a variable and whether it is set; nil means os.LookupEnv.
 //
 // It never returns a tier that is too low for the environment, which LINK_ENV names, ignoring case. The values
 // production and prod refuse both tiers. The values development, dev, test and an empty or unset LINK_ENV allow both,
 // except that the dev tier is refused inside Kubernetes. Any other value is refused, since it may be a misspelled
 // production. Those errors match ErrTierRefused and say what to set.
 //
-// If LINK_CLUSTER_SECRET is set but empty, the error matches ErrBadSecret: most likely the secret was not delivered.
-func FromEnvironment(service, namespace string) (Source, error) {
-	return FromVariables(os.LookupEnv, service, namespace)
-}
-
-// FromVariables is like FromEnvironment, but looks up the variables with lookup.
-func FromVariables(lookup func(name string) (value string, ok bool), service, namespace string) (Source, error) {
+// If LINK_CLUSTER_SECRET is set but empty, the error matches ErrInvalid: most likely the secret was not delivered.
+// The other errors are those of NewClusterSource and NewDevSource.
+func FromEnvironment(lookup func(name string) (value string, ok bool), service, namespace string) (Source, error) {
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
 	secret, hasSecret := lookup(envClusterSecret)
 	tier := TierDev
 	if hasSecret {
@@ -60,7 +60,7 @@ func FromVariables(lookup func(name string) (value string, ok bool), service, na
 		return NewDevSource(service, namespace)
 	case strings.TrimSpace(secret) == "":
 		return nil, fmt.Errorf(`%w: %s is set but empty: set it to %s, the same on all nodes, or unset it`,
-			ErrBadSecret, envClusterSecret, secretMaker)
+			errBadSecret, envClusterSecret, secretMaker)
 	}
 	source, err := NewClusterSource(secret, service, namespace)
 	if err != nil {

@@ -37,8 +37,8 @@ func TestFromEnvironment(t *testing.T) { // SEC-313
 			name: "production in Kubernetes", secret: unset, mode: "production", kubernetes: "10.0.0.1",
 			err: security.ErrTierRefused, says: "LINK_ENV=production",
 		},
-		{name: "secret that failed to arrive", secret: "", err: security.ErrBadSecret, says: "set but empty"},
-		{name: "secret of 8 bytes", secret: "c2hvcnQhIQ", err: security.ErrBadSecret, says: "LINK_CLUSTER_SECRET: "},
+		{name: "secret that failed to arrive", secret: "", err: security.ErrInvalid, says: "set but empty"},
+		{name: "secret of 8 bytes", secret: "c2hvcnQhIQ", err: security.ErrInvalid, says: "LINK_CLUSTER_SECRET: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			devHome(t)
@@ -53,7 +53,7 @@ func TestFromEnvironment(t *testing.T) { // SEC-313
 					}
 				}
 			}
-			src, err := security.FromEnvironment("orders", "billing")
+			src, err := security.FromEnvironment(nil, "orders", "billing")
 			if tc.err != nil {
 				if !errors.Is(err, tc.err) || !strings.Contains(err.Error(), tc.says) || src != nil {
 					t.Fatalf("got %v, %v, want %v saying %q", src, err, tc.err, tc.says)
@@ -70,6 +70,17 @@ func TestFromEnvironment(t *testing.T) { // SEC-313
 				t.Errorf("got %v %v, want tier %v", src.Tier(), src.ID(), tc.tier)
 			}
 		})
+	}
+}
+
+func TestFromEnvironmentLooksUpVariables(t *testing.T) {
+	devHome(t)
+	t.Setenv("LINK_CLUSTER_SECRET", "")
+	t.Setenv("LINK_ENV", "production")
+	secret := security.NewSecret()
+	src, err := security.FromEnvironment(func(name string) (string, bool) { return secret, name == "LINK_CLUSTER_SECRET" }, "orders", "")
+	if err != nil || src.Tier() != security.TierClusterSecret || src.ID().Namespace() != "default" {
+		t.Errorf("got %v, %v, want the tier of the secret that lookup returns", src, err)
 	}
 }
 

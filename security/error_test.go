@@ -35,12 +35,12 @@ func TestAWrongIdentitySaysWhereToLook(t *testing.T) {
 // TestAReasonIsAnError checks that the error for a refused peer matches its reason, no other reason, and its cause.
 func TestAReasonIsAnError(t *testing.T) {
 	cause := errors.New("cause")
-	for reason := security.ReasonVersion; reason <= security.ReasonWrongIdentity; reason++ {
+	for reason := security.ReasonProtocol; reason <= security.ReasonWrongIdentity; reason++ {
 		err := error(&security.VerifyError{Reason: reason, Err: cause})
 		if !errors.Is(err, cause) {
 			t.Errorf("%v does not match its cause", reason)
 		}
-		for other := security.ReasonVersion; other <= security.ReasonWrongIdentity; other++ {
+		for other := security.ReasonProtocol; other <= security.ReasonWrongIdentity; other++ {
 			if errors.Is(err, other) != (other == reason) {
 				t.Errorf("%v matches %v: %t", reason, other, other != reason)
 			}

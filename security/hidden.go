@@ -7,14 +7,14 @@ import (
 	"log/slog"
 )
 
-// ErrHidden is returned when gob encodes or decodes a secret.
-var ErrHidden = errors.New("security: a secret is not encoded")
+// errHidden is returned when gob encodes or decodes a secret.
+var errHidden = errors.New("security: a secret is not encoded")
 
 // hiddenText is printed in place of a secret.
 const hiddenText = "[hidden]"
 
 // Hidden is a text that is not printed, such as a token or a password. All verbs of fmt, slog, JSON, XML and other text
-// encodings write "[hidden]" instead, or nothing if it is empty; gob fails with [ErrHidden]. A struct with a Hidden in a
+// encodings write "[hidden]" instead, or nothing if it is empty; gob fails. A struct with a Hidden in a
 // field, exported or not, does not show the text either. The zero value is the empty text.
 //
 // It keeps secrets out of logs and dumps, not out of memory.
@@ -65,11 +65,11 @@ func (h *Hidden) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// GobEncode returns ErrHidden, because another program would read what gob writes.
-func (h Hidden) GobEncode() ([]byte, error) { return nil, ErrHidden }
+// GobEncode always fails, because another program would read what gob writes.
+func (h Hidden) GobEncode() ([]byte, error) { return nil, errHidden }
 
-// GobDecode returns ErrHidden.
-func (h *Hidden) GobDecode([]byte) error { return ErrHidden }
+// GobDecode always fails.
+func (h *Hidden) GobDecode([]byte) error { return errHidden }
 
 func formatHidden(f fmt.State, verb rune, text string) {
 	if verb == 'q' || verb == 'v' && f.Flag('#') {

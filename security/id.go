@@ -1,7 +1,6 @@
 package security
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -22,8 +21,8 @@ const (
 	idService   = "/svc/"
 )
 
-// ErrBadID is matched by the errors of NewID and ParseID.
-var ErrBadID = errors.New("security: invalid SPIFFE ID")
+// errBadID is wrapped by the errors of NewID and ParseID.
+var errBadID = fmt.Errorf("%w SPIFFE ID", ErrInvalid)
 
 // An ID is the identity of a service: spiffe://<trust domain>/ns/<namespace>/svc/<service>.
 //
@@ -41,20 +40,20 @@ type ID struct {
 	domainEnd, namespEnd uint16
 }
 
-// NewID returns the ID of a service. Errors match ErrBadID and name the invalid part.
+// NewID returns the ID of a service. Errors match ErrInvalid and name the invalid part.
 func NewID(trustDomain, namespace, service string) (ID, error) {
 	if problem := checkTrustDomain(trustDomain); problem != "" {
-		return ID{}, fmt.Errorf("%w: trust domain %s %s", ErrBadID, certrules.Quote(trustDomain), problem)
+		return ID{}, fmt.Errorf("%w: trust domain %s %s", errBadID, certrules.Quote(trustDomain), problem)
 	}
 	if problem := checkSegment(namespace); problem != "" {
-		return ID{}, fmt.Errorf("%w: namespace %s %s", ErrBadID, certrules.Quote(namespace), problem)
+		return ID{}, fmt.Errorf("%w: namespace %s %s", errBadID, certrules.Quote(namespace), problem)
 	}
 	if problem := checkSegment(service); problem != "" {
-		return ID{}, fmt.Errorf("%w: service %s %s", ErrBadID, certrules.Quote(service), problem)
+		return ID{}, fmt.Errorf("%w: service %s %s", errBadID, certrules.Quote(service), problem)
 	}
 	uri := idScheme + trustDomain + idNamespace + namespace + idService + service
 	if len(uri) > maxIDBytes {
-		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), maxIDBytes)
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", errBadID, len(uri), maxIDBytes)
 	}
 	domainEnd := len(idScheme) + len(trustDomain)
 	return ID{
@@ -65,19 +64,19 @@ func NewID(trustDomain, namespace, service string) (ID, error) {
 }
 
 // ParseID reads an ID from its URI. It accepts exactly the output of String: no upper-case scheme or trust domain, no
-// percent encoding, port, user, query, fragment or trailing slash. Errors match ErrBadID.
+// percent encoding, port, user, query, fragment or trailing slash. Errors match ErrInvalid.
 func ParseID(uri string) (ID, error) {
 	if len(uri) > maxIDBytes {
-		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", ErrBadID, len(uri), maxIDBytes)
+		return ID{}, fmt.Errorf("%w: %d bytes long, at most %d allowed", errBadID, len(uri), maxIDBytes)
 	}
 	rest, ok := strings.CutPrefix(uri, idScheme)
 	if !ok {
-		return ID{}, fmt.Errorf("%w: %s does not begin with %s", ErrBadID, certrules.Quote(uri), idScheme)
+		return ID{}, fmt.Errorf("%w: %s does not begin with %s", errBadID, certrules.Quote(uri), idScheme)
 	}
 	trustDomain, path, _ := strings.Cut(rest, "/")
 	parts := strings.Split(path, "/")
 	if len(parts) != 4 || parts[0] != "ns" || parts[2] != "svc" {
-		return ID{}, fmt.Errorf("%w: %s is not spiffe://<trust domain>/ns/<namespace>/svc/<service>", ErrBadID, certrules.Quote(uri))
+		return ID{}, fmt.Errorf("%w: %s is not spiffe://<trust domain>/ns/<namespace>/svc/<service>", errBadID, certrules.Quote(uri))
 	}
 	return NewID(trustDomain, parts[1], parts[3])
 }

@@ -72,8 +72,8 @@ func TestNewIDRefuses(t *testing.T) {
 		{"m", "n", strings.Repeat("s", 2040), "bytes long"},
 	} {
 		id, err := security.NewID(tc.trustDomain, tc.namespace, tc.service)
-		if !errors.Is(err, security.ErrBadID) || !strings.Contains(err.Error(), tc.part) {
-			t.Errorf("NewID(%.40q, %.40q, %.40q) = %v, want ErrBadID about %q", tc.trustDomain, tc.namespace, tc.service, err, tc.part)
+		if !errors.Is(err, security.ErrInvalid) || !strings.HasPrefix(err.Error(), "security: invalid SPIFFE ID: ") || !strings.Contains(err.Error(), tc.part) {
+			t.Errorf("NewID(%.40q, %.40q, %.40q) = %v, want ErrInvalid about %q", tc.trustDomain, tc.namespace, tc.service, err, tc.part)
 		}
 		if !id.IsZero() {
 			t.Errorf("NewID(%.40q, %.40q, %.40q) failed but returned %.80q", tc.trustDomain, tc.namespace, tc.service, id)
@@ -86,8 +86,8 @@ func TestNewIDRefuses(t *testing.T) {
 
 func TestParseIDRefuses(t *testing.T) {
 	for _, uri := range append(mtlstest.MalformedURIs(), "spiffe://m/ns/n/svc/"+strings.Repeat("s", 2048)) {
-		if id, err := security.ParseID(uri); !errors.Is(err, security.ErrBadID) || !id.IsZero() {
-			t.Errorf("ParseID(%.80q) = %q, %v, want the zero ID and ErrBadID", uri, id, err)
+		if id, err := security.ParseID(uri); !errors.Is(err, security.ErrInvalid) || !id.IsZero() {
+			t.Errorf("ParseID(%.80q) = %q, %v, want the zero ID and ErrInvalid", uri, id, err)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func FuzzParseID(f *testing.F) {
 	f.Fuzz(func(t *testing.T, uri string) {
 		id, err := security.ParseID(uri)
 		if err != nil {
-			if !id.IsZero() || !errors.Is(err, security.ErrBadID) {
+			if !id.IsZero() || !errors.Is(err, security.ErrInvalid) {
 				t.Fatalf("ParseID(%q) = %q, %v", uri, id, err)
 			}
 			return

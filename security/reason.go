@@ -10,18 +10,14 @@ import "strconv"
 type Reason uint8
 
 const (
-	// ReasonVersion means that the connection is not TLS 1.3.
-	ReasonVersion Reason = iota + 1
-	// ReasonProtocol means that no ALPN protocol was negotiated, or a wrong one.
-	ReasonProtocol
+	// ReasonProtocol means that the connection is not TLS 1.3, or that link's ALPN protocol was not negotiated.
+	ReasonProtocol Reason = iota + 1
 	// ReasonResumed means that the session was resumed, without certificates.
 	ReasonResumed
 	// ReasonNoCertificate means that the peer sent no certificate.
 	ReasonNoCertificate
-	// ReasonChainTooLong means more than 5 certificates.
+	// ReasonChainTooLong means more than 5 certificates, or more than 16 KiB of them.
 	ReasonChainTooLong
-	// ReasonChainTooLarge means more than 16 KiB of certificates.
-	ReasonChainTooLarge
 	// ReasonProfile means that the leaf breaks a rule of X509-SVID.
 	ReasonProfile
 	// ReasonUsage means that the certificates may not be used for both ends of TLS.
@@ -51,8 +47,6 @@ const (
 // String returns the reason as words joined by hyphens.
 func (r Reason) String() string {
 	switch r {
-	case ReasonVersion:
-		return "tls-version"
 	case ReasonProtocol:
 		return "protocol"
 	case ReasonResumed:
@@ -61,8 +55,6 @@ func (r Reason) String() string {
 		return "no-certificate"
 	case ReasonChainTooLong:
 		return "chain-too-long"
-	case ReasonChainTooLarge:
-		return "chain-too-large"
 	case ReasonProfile:
 		return "profile"
 	case ReasonUsage:
@@ -106,8 +98,8 @@ func (r Reason) hint() string {
 		return "check the clocks of both machines and the peer's renewal"
 	case ReasonWrongIdentity:
 		return "another service has the address: check what is registered there"
-	case ReasonVersion, ReasonProtocol, ReasonResumed, ReasonNoCertificate, ReasonChainTooLong, ReasonChainTooLarge,
-		ReasonProfile, ReasonUsage, ReasonMalformedID, ReasonWeak, ReasonRepeated, ReasonBundle, ReasonNameConstraint:
+	case ReasonProtocol, ReasonResumed, ReasonNoCertificate, ReasonChainTooLong, ReasonProfile, ReasonUsage,
+		ReasonMalformedID, ReasonWeak, ReasonRepeated, ReasonBundle, ReasonNameConstraint:
 		return ""
 	default:
 		return ""

@@ -25,8 +25,8 @@ const (
 	secretMaker = `the output of "openssl rand -base64 32" (or of security.NewSecret)`
 )
 
-// ErrBadSecret is matched by the errors about a cluster secret. Their text never shows the secret.
-var ErrBadSecret = errors.New("security: invalid cluster secret")
+// errBadSecret is wrapped by the errors about a cluster secret. Their text never shows the secret.
+var errBadSecret = fmt.Errorf("%w cluster secret", ErrInvalid)
 
 // NewSecret returns a fresh cluster secret: 32 bytes from crypto/rand in base64url, without padding.
 func NewSecret() string {
@@ -40,22 +40,22 @@ func NewSecret() string {
 func parseSecrets(text string) ([][]byte, error) {
 	const fix = "use " + secretMaker
 	if len(text) > maxSecretBytes {
-		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", ErrBadSecret, len(text), maxSecretBytes, fix)
+		return nil, fmt.Errorf("%w: %d bytes of text, at most %d allowed: %s", errBadSecret, len(text), maxSecretBytes, fix)
 	}
 	parts := strings.Split(text, ",")
 	if len(parts) > maxSecrets {
-		return nil, fmt.Errorf("%w: %d secrets, at most %d allowed (new,old)", ErrBadSecret, len(parts), maxSecrets)
+		return nil, fmt.Errorf("%w: %d secrets, at most %d allowed (new,old)", errBadSecret, len(parts), maxSecrets)
 	}
 	secrets := make([][]byte, 0, len(parts))
 	for i, part := range parts {
 		secret, err := parseSecret(strings.TrimSpace(part))
 		if err != nil {
-			return nil, fmt.Errorf("%w: secret %d of %d %w: %s", ErrBadSecret, i+1, len(parts), err, fix)
+			return nil, fmt.Errorf("%w: secret %d of %d %w: %s", errBadSecret, i+1, len(parts), err, fix)
 		}
 		secrets = append(secrets, secret)
 	}
 	if len(secrets) == maxSecrets && string(secrets[0]) == string(secrets[1]) {
-		return nil, fmt.Errorf("%w: the new and the old secret are the same: remove one", ErrBadSecret)
+		return nil, fmt.Errorf("%w: the new and the old secret are the same: remove one", errBadSecret)
 	}
 	return secrets, nil
 }

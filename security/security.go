@@ -21,7 +21,7 @@
 //
 // # Usage
 //
-//	src, err := security.FromEnvironment("orders", "") // LINK_CLUSTER_SECRET, or the dev tier
+//	src, err := security.FromEnvironment(nil, "orders", "") // LINK_CLUSTER_SECRET, or the dev tier
 //	if err != nil {
 //		return err
 //	}
@@ -48,7 +48,8 @@
 // # Errors
 //
 // The error for a refused peer is a [*VerifyError]. Its [Reason] is one of a fixed set, usable as a metric label, and
-// is itself an error: errors.Is(err, security.ReasonExpired).
+// is itself an error: errors.Is(err, security.ReasonExpired). What is given to this package and is not valid (an ID, a
+// bundle, a cluster secret, the file of the dev secret) is [ErrInvalid], and a tier that is too low is [ErrTierRefused].
 //
 // # Testing
 //
@@ -62,8 +63,14 @@ import (
 	"log/slog"
 )
 
-// ErrClosed is returned by the methods of a Source after its Close.
-var ErrClosed = errors.New("security: source is closed")
+var (
+	// ErrInvalid is matched by the errors about an ID, a bundle or a cluster secret that is not valid, and about the
+	// file of the dev secret. Their text says which of them it is and what is wrong, and never shows a secret.
+	ErrInvalid = errors.New("security: invalid")
+
+	// ErrClosed is returned by the methods of a Source after its Close.
+	ErrClosed = errors.New("security: source is closed")
+)
 
 // A Source holds a node's identity and the roots it trusts. It is queried on every handshake, so certificates and
 // roots can change while connections stay up.
@@ -111,8 +118,8 @@ func (s SVID) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText returns String, for JSON, XML and other encodings.
 func (s SVID) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// GobEncode returns ErrHidden, because another program would read what gob writes.
-func (s SVID) GobEncode() ([]byte, error) { return nil, ErrHidden }
+// GobEncode always fails, because another program would read what gob writes.
+func (s SVID) GobEncode() ([]byte, error) { return nil, errHidden }
 
-// GobDecode returns ErrHidden.
-func (s *SVID) GobDecode([]byte) error { return ErrHidden }
+// GobDecode always fails.
+func (s *SVID) GobDecode([]byte) error { return errHidden }

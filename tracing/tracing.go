@@ -33,7 +33,8 @@
 // A span of a peer outside the trust domain is only linked to: the peer can neither force
 // sampling nor put baggage into the calls of this service.
 //
-// Names and attributes follow the semantic conventions named by [SchemaURL]. No
+// Names and attributes follow version 1.43.0 of OpenTelemetry's semantic
+// conventions, whose schema URL the instrumentation scope of each span has. No
 // span carries an address, a token, a body or metadata, and error texts only
 // where the error provides one for spans ([Describer]).
 //
@@ -62,10 +63,6 @@ import (
 
 	engine "github.com/linkmesh/link/internal/trace"
 )
-
-// SchemaURL identifies the version of the OpenTelemetry semantic conventions that the names of
-// spans and attributes follow.
-const SchemaURL = engine.SchemaURL
 
 // Config sets the provider of spans and the format of trace context in headers. The zero value
 // uses the globals of package otel.

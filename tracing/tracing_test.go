@@ -3,6 +3,9 @@ package tracing_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -35,8 +38,19 @@ func TestATracerIsWhatItsConfigSays(t *testing.T) {
 		t.Errorf("the propagator of the config carries %v", sent)
 	}
 	spans := exporter.GetSpans()
-	if len(spans) != 1 || spans[0].Status.Description != failure.SpanDescription() || spans[0].InstrumentationScope.SchemaURL != tracing.SchemaURL {
+	if len(spans) != 1 || spans[0].Status.Description != failure.SpanDescription() || spans[0].InstrumentationScope.SchemaURL != trace.SchemaURL {
 		t.Errorf("the provider of the config has %+v", spans)
+	}
+}
+
+// TestTheCommentTellsTheConventions checks that the comment of the package names the version of the conventions.
+func TestTheCommentTellsTheConventions(t *testing.T) {
+	text, err := os.ReadFile("tracing.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "follow version " + path.Base(trace.SchemaURL) + " of OpenTelemetry's semantic\n// conventions"; !strings.Contains(string(text), want) {
+		t.Errorf("the comment does not say %q", want)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // readRule is the ACL rule that is needed to find instances.
@@ -102,7 +103,7 @@ func positionOf(x *exchange) (position, bool) {
 type answer struct {
 	position
 
-	// members is sorted and has at most discovery.MaxInstances entries.
+	// members is sorted and has at most bounds.MaxInstances entries.
 	members []member
 
 	// foreign counts the entries that link did not register.
@@ -112,7 +113,7 @@ type answer struct {
 	bad    int
 	reason string
 
-	// over counts the members beyond discovery.MaxInstances.
+	// over counts the members beyond bounds.MaxInstances.
 	over int
 
 	// open means that the answer is empty, possibly because the token is missing.
@@ -193,19 +194,19 @@ func (a *answer) refuse(reason string) {
 	a.bad++
 }
 
-// cut limits members to discovery.MaxInstances. Known members are kept first, so that a flood of
+// cut limits members to bounds.MaxInstances. Known members are kept first, so that a flood of
 // registrations cannot push them out.
 func (a *answer) cut(known []member) {
-	a.over = len(a.members) - discovery.MaxInstances
+	a.over = len(a.members) - bounds.MaxInstances
 	if a.over <= 0 {
 		a.over = 0
 		return
 	}
-	kept := make([]member, 0, discovery.MaxInstances)
+	kept := make([]member, 0, bounds.MaxInstances)
 	for _, wanted := range []bool{true, false} {
 		for _, m := range a.members {
 			_, old := slices.BinarySearchFunc(known, m, compareMembers)
-			if old == wanted && len(kept) < discovery.MaxInstances {
+			if old == wanted && len(kept) < bounds.MaxInstances {
 				kept = append(kept, m)
 			}
 		}
@@ -236,8 +237,8 @@ func (c *client) fetchPolicy(ctx context.Context, key string, ask question) ([]b
 		return nil, pos, nil
 	case pair == nil || pair.Key != key:
 		return nil, position{}, &failure{kind: garbled, what: p.what, reason: c.stranger() + "its answer lacks the key"}
-	case len(pair.Value) > discovery.MaxPolicy:
-		reason := "the document has " + strconv.Itoa(len(pair.Value)) + " bytes, want at most " + strconv.Itoa(discovery.MaxPolicy)
+	case len(pair.Value) > bounds.MaxPolicy:
+		reason := "the document has " + strconv.Itoa(len(pair.Value)) + " bytes, want at most " + strconv.Itoa(bounds.MaxPolicy)
 		return nil, position{}, &failure{kind: garbled, what: p.what, reason: reason}
 	case pair.Value == nil:
 		return []byte{}, pos, nil

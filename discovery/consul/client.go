@@ -98,7 +98,7 @@ func newClient(cfg Config) (*client, error) {
 	}
 	conf.HttpClient, err = api.NewHttpClient(transport, conf.TLSConfig)
 	if err != nil {
-		return nil, fmt.Errorf("%w: TLS: %w", ErrInvalidConfig, err)
+		return nil, fmt.Errorf("%w: TLS: %w", errConfig, err)
 	}
 	door := &gate{next: transport, tokens: tokens}
 	conf.HttpClient.Transport = door
@@ -106,7 +106,7 @@ func newClient(cfg Config) (*client, error) {
 	conf.HttpClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c, err := api.NewClient(conf)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+		return nil, fmt.Errorf("%w: %w", errConfig, err)
 	}
 	return &client{api: c, gate: door, transport: transport, tokens: tokens, address: end.address, advice: end.advice()}, nil
 }

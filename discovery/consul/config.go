@@ -70,7 +70,7 @@ func (c Config) GoString() string { return c.String() }
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 func invalid(field, value, reason string) error {
-	return fmt.Errorf("%w: %s %q: %s", ErrInvalidConfig, field, value, reason)
+	return fmt.Errorf("%w: %s %q: %s", errConfig, field, value, reason)
 }
 
 // datacenterName matches the names that Consul accepts (agent/config/builder.go).
@@ -78,7 +78,7 @@ const datacenterName = `^[A-Za-z0-9_-]{1,64}$`
 
 func (c Config) validate() error {
 	if len(c.Datacenters) > maxDatacenters {
-		return fmt.Errorf("%w: Datacenters: %d names, want at most %d", ErrInvalidConfig, len(c.Datacenters), maxDatacenters)
+		return fmt.Errorf("%w: Datacenters: %d names, want at most %d", errConfig, len(c.Datacenters), maxDatacenters)
 	}
 	name := regexp.MustCompile(datacenterName)
 	for i, dc := range c.Datacenters {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/security"
 )
 
@@ -110,7 +111,8 @@ func TestConfigNamesTheWrongValue(t *testing.T) {
 				t.Setenv(key, value)
 			}
 			_, err := New(c.cfg)
-			if !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "s3cr3t") {
+			if !errors.Is(err, discovery.ErrInvalidConfig) || !strings.HasPrefix(err.Error(), "consul: invalid config: ") ||
+				!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "s3cr3t") {
 				t.Errorf("error %v, want ErrInvalidConfig with %q", err, c.says)
 			}
 		})

@@ -74,8 +74,10 @@
 //
 // # Errors
 //
-// [ErrInvalidConfig], [ErrDenied], [ErrUnavailable], which wraps [discovery.ErrUnavailable], and
-// those of package discovery. Messages quote Consul's answer in one bounded line without the token.
+// [ErrDenied] and those of package discovery; [New] returns [discovery.ErrInvalidConfig].
+// [discovery.ErrUnavailable] means that Consul gave no usable answer: it cannot be reached, is
+// overloaded or has an internal error, or the answer is not from Consul. Messages quote Consul's answer
+// in one bounded line without the token.
 //
 // # Testing
 //
@@ -84,25 +86,21 @@ package consul
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/errtext"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 var (
-	// ErrInvalidConfig means that a field of Config or a CONSUL_ variable is wrong. The message names
-	// it, and its value unless that is a secret.
-	ErrInvalidConfig = errors.New("consul: invalid config")
-
 	// ErrDenied means that Consul's ACLs forbid the request. The message names the rule that would
 	// allow it.
 	ErrDenied = errors.New("consul: permission denied")
 
-	// ErrUnavailable means that Consul gave no usable answer: it cannot be reached, is overloaded or
-	// has an internal error, or the answer is not from Consul. Waiting may help. It wraps
-	// discovery.ErrUnavailable.
-	ErrUnavailable = fmt.Errorf("consul: %w", discovery.ErrUnavailable)
+	// errConfig is wrapped by the errors about a field of Config or a CONSUL_ variable, which name it,
+	// and its value unless that is a secret.
+	errConfig = errtext.New("consul: invalid config", discovery.ErrInvalidConfig)
 )
 
 // Timing of registrations.
@@ -132,7 +130,7 @@ const (
 // Limits of a Registry.
 const (
 	// maxRegistrations is the maximum number of open registrations of one Registry.
-	maxRegistrations = discovery.MaxInstances
+	maxRegistrations = bounds.MaxInstances
 
 	// maxDatacenters is the maximum length of Config.Datacenters.
 	maxDatacenters = 16

@@ -45,7 +45,7 @@ func (c Config) endpoint() (endpoint, error) {
 	end.address = rest
 	switch {
 	case strings.Contains(rest, "@"):
-		return endpoint{}, fmt.Errorf("%w: %s holds a user name; put user:password in CONSUL_HTTP_AUTH", ErrInvalidConfig, field)
+		return endpoint{}, fmt.Errorf("%w: %s holds a user name; put user:password in CONSUL_HTTP_AUTH", errConfig, field)
 	case scheme == "unix" && strings.HasPrefix(rest, "/"):
 		end.scheme, end.socket = "http", true
 		return end, nil

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/linkmesh/link/discovery"
 )
 
 // kind classifies failures by the reaction to them.
@@ -37,7 +39,7 @@ type failure struct {
 
 func (f *failure) Error() string { return "consul: " + f.what + ": " + f.reason }
 
-// Unwrap returns ErrDenied, ErrUnavailable or nil, depending on the kind.
+// Unwrap returns ErrDenied, discovery.ErrUnavailable or nil, depending on the kind.
 func (f *failure) Unwrap() error {
 	switch f.kind { //nolint:exhaustive // the package has no error for the others
 	case denied, hidden:
@@ -45,7 +47,7 @@ func (f *failure) Unwrap() error {
 	case refused, missing:
 		return nil
 	default:
-		return ErrUnavailable
+		return discovery.ErrUnavailable
 	}
 }
 

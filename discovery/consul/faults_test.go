@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // settle lets d pass and waits until every goroutine in the bubble is blocked.
@@ -286,14 +287,14 @@ func TestAFloodOfRegistrationsPushesNobodyOut(t *testing.T) {
 		ch := watchOrders(t, r)
 		settle(time.Minute)
 		newest(t, ch)
-		rogues := make([]discovery.Instance, discovery.MaxInstances+10)
+		rogues := make([]discovery.Instance, bounds.MaxInstances+10)
 		for i := range rogues {
 			rogues[i] = instance("a-" + strconv.Itoa(i))
 		}
 		a.add(t, rogues...)
 		settle(time.Second)
 		s := newest(t, ch)
-		if n := len(s.Instances); n != discovery.MaxInstances || s.Instances[n-1].ID != "z-honest" {
+		if n := len(s.Instances); n != bounds.MaxInstances || s.Instances[n-1].ID != "z-honest" {
 			t.Errorf("%d instances, the last %s", n, s.Instances[n-1].ID)
 		}
 	})

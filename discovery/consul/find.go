@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // findPace limits the query rate of a tag watch: every registration in the datacenter wakes it, and
@@ -82,7 +83,7 @@ func (f *finder) tellLocked() {
 	names = slices.Compact(names)
 	if left := f.r.names.Publish(f.q, names); left > 0 {
 		f.r.lines.Warn("consul registry: too many services have one tag; the others are left out",
-			"tag", f.q, "found", len(names), "limit", discovery.MaxServices)
+			"tag", f.q, "found", len(names), "limit", bounds.MaxServices)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 var _ discovery.Finder = (*Registry)(nil)
@@ -220,7 +221,7 @@ func TestTooManyNamesAndBadOnesAreLeftOut(t *testing.T) {
 		settle(time.Second)
 		lists(t, ch, "shop")
 		flood := map[string][]string{"shop": {placedTag}, "a b\n": {placedTag}, "": {placedTag}}
-		for i := range discovery.MaxServices {
+		for i := range bounds.MaxServices {
 			flood[fmt.Sprintf("a%05d", i)] = []string{placedTag}
 		}
 		a.setFault(func(w http.ResponseWriter, r *http.Request) bool {
@@ -232,8 +233,8 @@ func TestTooManyNamesAndBadOnesAreLeftOut(t *testing.T) {
 		})
 		settle(2 * time.Second)
 		got := <-ch
-		if len(got) != discovery.MaxServices || !slices.Contains(got, "shop") || slices.Contains(got, "a b\n") {
-			t.Errorf("%d names, want %d with shop", len(got), discovery.MaxServices)
+		if len(got) != bounds.MaxServices || !slices.Contains(got, "shop") || slices.Contains(got, "a b\n") {
+			t.Errorf("%d names, want %d with shop", len(got), bounds.MaxServices)
 		}
 		settle(5 * time.Minute)
 		if log.lines("too many services have one tag") != 1 || log.lines("entries left out") != 1 {

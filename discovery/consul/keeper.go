@@ -112,7 +112,7 @@ func (k *keeper) with(fresh []member) []member {
 
 // compareMembers orders by ID, then by datacenter and node: together the key of an entry in Consul.
 func compareMembers(a, b member) int {
-	if c := discovery.CompareID(a.Instance, b.Instance); c != 0 {
+	if c := discovery.Instance.Compare(a.Instance, b.Instance); c != 0 {
 		return c
 	}
 	if c := strings.Compare(a.dc, b.dc); c != 0 {

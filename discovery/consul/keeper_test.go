@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/bounds"
 )
 
@@ -152,14 +151,14 @@ func TestInstancesOfOneIDAreAllDelivered(t *testing.T) {
 
 func TestTheMergedListIsBounded(t *testing.T) {
 	var own, far []member
-	for i := range discovery.MaxInstances {
+	for i := range bounds.MaxInstances {
 		m := members("x")[0]
 		m.ID = "a" + strings.Repeat("z", i%50) + "-" + time.Duration(i).String()
 		own = append(own, m)
 	}
 	far = members("b c")
 	all, over := merge([][]member{own, far})
-	if len(all) != discovery.MaxInstances || over != 2 {
+	if len(all) != bounds.MaxInstances || over != 2 {
 		t.Errorf("%d instances and %d over", len(all), over)
 	}
 	for _, in := range all {

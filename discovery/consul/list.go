@@ -6,12 +6,14 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // Services implements discovery.Lister for the agent's own datacenter. With Consul before 1.14 the
 // list has the services of all namespaces, and services that link did not register.
 func (r *Registry) Services(ctx context.Context, namespace string) ([]string, error) {
-	if err := discovery.CheckNamespace(namespace); err != nil {
+	q := discovery.Query{Namespace: namespace}.Normalized()
+	if err := q.ValidateNamespace(); err != nil {
 		return nil, fmt.Errorf("consul: services: %w", err)
 	}
 	r.mu.Lock()
@@ -22,8 +24,7 @@ func (r *Registry) Services(ctx context.Context, namespace string) ([]string, er
 	}
 	ctx, cancel := bind(ctx, r.group)
 	defer cancel()
-	namespace = discovery.Query{Namespace: namespace}.Normalized().Namespace
-	return r.client.askServices(ctx, namespace)
+	return r.client.askServices(ctx, q.Namespace)
 }
 
 // askServices queries the names of the services of a namespace.
@@ -44,7 +45,7 @@ func (c *client) askServices(ctx context.Context, namespace string) ([]string, e
 		}
 	}
 	slices.Sort(names)
-	return names[:min(len(names), discovery.MaxServices)], nil
+	return names[:min(len(names), bounds.MaxServices)], nil
 }
 
 // namespaceFilter selects the catalog services that link has registered in the namespace.

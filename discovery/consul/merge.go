@@ -17,7 +17,7 @@ const suffixLen = 9
 // merge merges the lists of several datacenters, with the agent's own first. It drops duplicate
 // entries, which occur if Config names the agent's own datacenter too. Several nodes may hold entries
 // with the same ID. The oldest keeps the ID and the others get a suffix, so that none can displace
-// another. left is the number of entries beyond discovery.MaxInstances.
+// another. left is the number of entries beyond bounds.MaxInstances.
 func merge(parts [][]member) (instances []discovery.Instance, left int) {
 	n := 0
 	for _, part := range parts {
@@ -29,7 +29,7 @@ func merge(parts [][]member) (instances []discovery.Instance, left int) {
 			if i > 0 && holds(parts[:i], m) {
 				continue
 			}
-			if len(all) == discovery.MaxInstances {
+			if len(all) == bounds.MaxInstances {
 				left++
 				continue
 			}
@@ -53,7 +53,7 @@ func merge(parts [][]member) (instances []discovery.Instance, left int) {
 	for i, m := range all {
 		instances[i] = m.Instance
 	}
-	slices.SortFunc(instances, discovery.CompareID)
+	slices.SortFunc(instances, discovery.Instance.Compare)
 	return slices.CompactFunc(instances, func(a, b discovery.Instance) bool { return a.ID == b.ID }), left
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 const ordersPolicy = "link/topology/orders"
@@ -128,7 +129,7 @@ func TestAnIllRegistryNeverWithdrawsAPolicy(t *testing.T) {
 		}
 		settle(doubtTime + pollEvery)
 		hears(t, ch, "none", "")
-		a.setPolicy(ordersPolicy, strings.Repeat("x", discovery.MaxPolicy+1))
+		a.setPolicy(ordersPolicy, strings.Repeat("x", bounds.MaxPolicy+1))
 		settle(time.Minute)
 		hears(t, ch, "none stale", "want at most")
 	})
@@ -316,7 +317,7 @@ func TestPolicyFilesArePrivateAndBesideTheInstances(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s, log := newTestSaver(t, dir)
 	s.put(ordersKey, members("orders-1"), time.Now())
-	s.putPolicy(ordersKey, make([]byte, discovery.MaxPolicy), time.Now())
+	s.putPolicy(ordersKey, make([]byte, bounds.MaxPolicy), time.Now())
 	s.flush()
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 2 {
@@ -325,7 +326,7 @@ func TestPolicyFilesArePrivateAndBesideTheInstances(t *testing.T) {
 	if info, err := os.Stat(s.policyPath(ordersKey)); err != nil || info.Mode() != 0o600 && runtime.GOOS != "windows" {
 		t.Errorf("%v, %v", info, err)
 	}
-	if document, _, ok := s.loadPolicy(ordersKey, time.Now()); !ok || len(document) != discovery.MaxPolicy {
+	if document, _, ok := s.loadPolicy(ordersKey, time.Now()); !ok || len(document) != bounds.MaxPolicy {
 		t.Errorf("the largest document comes back with %d bytes, %t", len(document), ok)
 	}
 	for text, document := range map[string][]byte{"none": nil, "<>": {}} {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 	policySuffix = ".policy"
 
 	// maxPolicyFile leaves 16 KiB for the fields besides the document.
-	maxPolicyFile = discovery.MaxPolicy + 16<<10
+	maxPolicyFile = bounds.MaxPolicy + 16<<10
 )
 
 // policyState is the content of a file: the last known document about one service, or the fact that
@@ -56,7 +57,7 @@ func (c coder) decodePolicy(data []byte, key stateKey) (document []byte, at time
 	switch {
 	case s.Format != stateFormat || s.Key != key:
 		return nil, time.Time{}, fmt.Errorf("%w: format %d, of %s", errState, s.Format, printable(s.Key.Query))
-	case s.None != (s.Document == nil), len(s.Document) > discovery.MaxPolicy:
+	case s.None != (s.Document == nil), len(s.Document) > bounds.MaxPolicy:
 		return nil, time.Time{}, fmt.Errorf("%w: no document, or too large a one", errState)
 	}
 	return s.Document, time.UnixMilli(s.At), nil

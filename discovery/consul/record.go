@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/place"
 )
 
 // Meta keys of link and their values. All keys begin with metaPrefix, and none becomes part of
@@ -224,7 +225,7 @@ func (e *entry) decode(q discovery.Query) (m member, s sort, reason string) {
 		if in.Meta == nil {
 			in.Meta = make(map[string]string, 1)
 		}
-		in.Meta[discovery.KeyDatacenter] = e.Node.Datacenter
+		in.Meta[place.Datacenter] = e.Node.Datacenter
 	}
 	return member{Instance: in, node: e.Node.Node, dc: e.Node.Datacenter, created: e.Service.CreateIndex}, ours, ""
 }

@@ -142,7 +142,7 @@ func (g *registration) push(ctx context.Context, what string, fresh bool) error 
 }
 
 // Update implements discovery.Registration. If it is not known whether the agent applied the change,
-// the error wraps ErrUnavailable and the heartbeats keep trying.
+// the error wraps discovery.ErrUnavailable and the heartbeats keep trying.
 func (g *registration) Update(ctx context.Context, in discovery.Instance) error {
 	if err := g.update(ctx, in); err != nil {
 		if _, ok := errors.AsType[*failure](err); ok {
@@ -158,7 +158,7 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 		return err
 	}
 	in = in.Normalized()
-	if err := discovery.CheckUpdate(g.id, g.query, in); err != nil {
+	if err := in.ValidateUpdate(g.id, g.query); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -244,7 +244,7 @@ func (g *registration) remove() error {
 	return g.r.client.remove(ctx, what, g)
 }
 
-var errNoTime = fmt.Errorf("%w: no answer within %v", ErrUnavailable, closeTime)
+var errNoTime = fmt.Errorf("consul: %w: no answer within %v", discovery.ErrUnavailable, closeTime)
 
 // start starts the heartbeats, unless the registration is already being closed, and releases the
 // turn.

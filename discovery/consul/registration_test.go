@@ -150,7 +150,7 @@ func TestAnUpdateThatDidNotArriveIsMadeUpFor(t *testing.T) {
 		settle(time.Minute)
 		a.down(true)
 		in.Tags = []string{"v2"}
-		if err := g.Update(t.Context(), in); !errors.Is(err, ErrUnavailable) {
+		if err := g.Update(t.Context(), in); !errors.Is(err, discovery.ErrUnavailable) {
 			t.Errorf("error %v, want ErrUnavailable", err)
 		}
 		settle(time.Minute)
@@ -284,7 +284,7 @@ func TestALateWriteOfOnesOwnIsNoDuplicate(t *testing.T) {
 					return false
 				})
 				in := instance("orders-1")
-				if _, err := r.Register(t.Context(), in); !errors.Is(err, ErrUnavailable) {
+				if _, err := r.Register(t.Context(), in); !errors.Is(err, discovery.ErrUnavailable) {
 					t.Fatalf("error %v, want ErrUnavailable", err)
 				}
 				a.setFault(nil)

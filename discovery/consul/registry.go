@@ -84,7 +84,7 @@ type watch struct {
 
 // New returns a registry for the agent that cfg and the environment specify. It reads the token and
 // certificate files that they name and does no other I/O. No goroutine runs before the first Register
-// or Watch. The error is ErrInvalidConfig.
+// or Watch. The error matches discovery.ErrInvalidConfig.
 func New(cfg Config) (*Registry, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -284,8 +284,8 @@ func (r *Registry) Close() error {
 // Register implements discovery.Registry. It checks that the ID is free, writes, and checks that it
 // was the last to write. Meta keys must not begin with "link-" or "consul-"; otherwise the error is
 // ErrInvalidInstance. In addition to the errors of the interface it returns ErrDenied, and
-// ErrUnavailable if the agent cannot be reached or has failed. If it is not known whether Consul
-// accepted the instance, Register spends up to 2 s on withdrawing it.
+// discovery.ErrUnavailable if the agent cannot be reached or has failed. If it is not known whether
+// Consul accepted the instance, Register spends up to 2 s on withdrawing it.
 func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discovery.Registration, error) {
 	g, err := r.register(ctx, in)
 	if err != nil {

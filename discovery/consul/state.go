@@ -10,6 +10,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/bounds"
+	"github.com/linkmesh/link/internal/place"
 )
 
 // stateFormat is the format that this package writes and the only one it reads. Readers ignore
@@ -70,7 +71,7 @@ func newCoder() (coder, error) {
 		TagsMd:           cbor.TagsForbidden,
 		UTF8:             cbor.UTF8RejectInvalid,
 		MaxNestedLevels:  5,
-		MaxArrayElements: discovery.MaxInstances,
+		MaxArrayElements: bounds.MaxInstances,
 		MaxMapPairs:      2 * bounds.MaxMeta,
 	}.DecMode()
 	if err != nil {
@@ -90,7 +91,7 @@ func (c coder) encode(key stateKey, members []member, at time.Time) ([]byte, err
 			e.Started = m.Started.UnixMilli()
 		}
 		for k, v := range m.Meta {
-			if k == discovery.KeyDatacenter && m.dc != "" {
+			if k == place.Datacenter && m.dc != "" {
 				continue
 			}
 			if e.Meta == nil {
@@ -139,7 +140,7 @@ func (c coder) decode(data []byte, key stateKey, q discovery.Query) (members []m
 			if in.Meta == nil {
 				in.Meta = make(map[string]string, 1)
 			}
-			in.Meta[discovery.KeyDatacenter] = e.Datacenter
+			in.Meta[place.Datacenter] = e.Datacenter
 		}
 		members = append(members, member{Instance: in, node: e.Node, dc: e.Datacenter, created: e.Created})
 	}

@@ -72,7 +72,7 @@ func newTokenSource(cfg Config) (*tokenSource, error) {
 	s.origin = "the file " + s.file
 	token, err := readToken(s.file)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalidConfig, field, err)
+		return nil, fmt.Errorf("%w: %s: %w", errConfig, field, err)
 	}
 	s.current, s.read = token, time.Now()
 	return s, nil

@@ -8,12 +8,14 @@
 // # Usage
 //
 //	func TestContract(t *testing.T) {
-//		discoverytest.Run(t, func(t *testing.T) discovery.Registry {
-//			registry, err := mine.New(…)
-//			if err != nil {
-//				t.Fatal(err)
-//			}
-//			return registry
+//		discoverytest.Run(t, discoverytest.Backend{
+//			Open: func(t *testing.T) discovery.Registry {
+//				registry, err := mine.New(…)
+//				if err != nil {
+//					t.Fatal(err)
+//				}
+//				return registry
+//			},
 //		})
 //	}
 //
@@ -21,8 +23,8 @@
 //
 // Each subtest opens its own registry and closes it if it is an io.Closer. Services, IDs and
 // namespaces are new each time, so the store behind the registry may hold other data. The tests wait
-// for events, never for a fixed time, so a correct registry passes at any speed within the limit of
-// [Within]. Optional interfaces, such as discovery.Finder, are tested if the registry implements
+// for events, never for a fixed time, so a correct registry passes at any speed within
+// [Backend.Patience]. Optional interfaces, such as discovery.Finder, are tested if the registry implements
 // them.
 //
 // # Concurrency
@@ -35,10 +37,11 @@
 //
 // # Testing
 //
-// With [InBubble] each subtest runs in a testing/synctest bubble. Use it for in-memory registries.
+// With [Backend.Bubble] each subtest runs in a testing/synctest bubble. Use it for in-memory registries.
 package discoverytest
 
 import (
+	"cmp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,35 +49,35 @@ import (
 	"github.com/linkmesh/link/discovery"
 )
 
-// defaultWithin is generous, because only failures take that long.
-const defaultWithin = 20 * time.Second
+// defaultPatience is generous, because only failures take that long.
+const defaultPatience = 20 * time.Second
 
-// Option changes how Run works.
-type Option interface{ apply(k *kit) }
+// Backend says how to open the registries of a back end and how to test them. Open is required.
+type Backend struct {
+	// Open returns a new registry. It is called once for each subtest that needs one, and may end it with
+	// t.Fatal.
+	Open func(t *testing.T) discovery.Registry
 
-type option func(*kit)
+	// OpenShared returns two registries that share an external store, such as two agents of one cluster
+	// or two processes with one directory. It is called once for each subtest about such registries. Nil
+	// leaves these subtests out.
+	OpenShared func(t *testing.T) (a, b discovery.Registry)
 
-func (o option) apply(k *kit) { o(k) }
+	// Bubble runs each subtest in a testing/synctest bubble, on virtual time. False is real time.
+	Bubble bool
 
-// InBubble runs each subtest in a testing/synctest bubble, on virtual time.
-func InBubble() Option { return option(func(k *kit) { k.bubble = true }) }
-
-// Within sets how long an expected event may take. The default is 20 s.
-func Within(d time.Duration) Option { return option(func(k *kit) { k.within = d }) }
-
-// Shared adds the subtests for registries that share an external store, such as two agents of one
-// cluster or two processes with one directory. open returns two registries with one store.
-func Shared(open func(t *testing.T) (a, b discovery.Registry)) Option {
-	return option(func(k *kit) { k.open2 = open })
+	// Patience is how long an expected event may take. 0 is 20 s.
+	Patience time.Duration
 }
 
-// Run tests the registries that open returns against the contract. open is called once per subtest.
-func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Option) {
+// Run tests the registries of a back end against the contract, in subtests of t.
+func Run(t *testing.T, b Backend) {
 	t.Helper()
-	k := &kit{open: open, within: defaultWithin}
-	for _, o := range options {
-		o.apply(k)
+	if b.Open == nil {
+		t.Fatal("discoverytest: Backend.Open is nil; set it to a function that returns a new registry")
 	}
+	b.Patience = cmp.Or(b.Patience, defaultPatience)
+	k := &kit{b}
 	cases := []testcase{
 		{"a registered instance is seen", seen},
 		{"two instances are seen", seenTogether},
@@ -112,7 +115,7 @@ func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Op
 	}
 	cases = append(cases, findCases()...)
 	cases = append(cases, listCases()...)
-	if k.open2 != nil {
+	if k.OpenShared != nil {
 		cases = append(cases,
 			testcase{"shared: each handle sees the other's instances", sharedSeen},
 			testcase{"shared: an update is seen by the other handle", sharedUpdate},
@@ -124,7 +127,7 @@ func Run(t *testing.T, open func(t *testing.T) discovery.Registry, options ...Op
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if k.bubble {
+			if k.Bubble {
 				synctest.Test(t, func(t *testing.T) { c.test(t, k) })
 				return
 			}

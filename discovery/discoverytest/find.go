@@ -73,7 +73,7 @@ func (k *kit) findTag(t *testing.T, r discovery.Finder, tag string) *finder {
 // next returns the next list.
 func (f *finder) next(t *testing.T) []string {
 	t.Helper()
-	timer := time.NewTimer(f.k.within)
+	timer := time.NewTimer(f.k.Patience)
 	defer timer.Stop()
 	select {
 	case list, ok := <-f.ch:
@@ -86,7 +86,7 @@ func (f *finder) next(t *testing.T) []string {
 		f.last = list
 		return list
 	case <-timer.C:
-		t.Fatalf("find %s: nothing within %v; the last list was %q", f.q, f.k.within, f.last)
+		t.Fatalf("find %s: nothing within %v; the last list was %q", f.q, f.k.Patience, f.last)
 		return nil
 	}
 }
@@ -105,7 +105,7 @@ func (f *finder) until(t *testing.T, want ...string) {
 // untilClosed reads until the channel is closed.
 func (f *finder) untilClosed(t *testing.T) {
 	t.Helper()
-	timer := time.NewTimer(f.k.within)
+	timer := time.NewTimer(f.k.Patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -114,7 +114,7 @@ func (f *finder) untilClosed(t *testing.T) {
 				return
 			}
 		case <-timer.C:
-			t.Fatalf("find %s: the channel is not closed within %v", f.q, f.k.within)
+			t.Fatalf("find %s: the channel is not closed within %v", f.q, f.k.Patience)
 		}
 	}
 }

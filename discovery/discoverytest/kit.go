@@ -13,20 +13,16 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/place"
 )
 
-// kit holds the arguments of Run.
-type kit struct {
-	open   func(t *testing.T) discovery.Registry
-	open2  func(t *testing.T) (a, b discovery.Registry)
-	within time.Duration
-	bubble bool
-}
+// kit is a Backend with its defaults filled in.
+type kit struct{ Backend }
 
 // registry opens a registry and closes it when the subtest ends.
 func (k *kit) registry(t *testing.T) discovery.Registry {
 	t.Helper()
-	r := k.open(t)
+	r := k.Open(t)
 	closeAfter(t, r)
 	return r
 }
@@ -34,7 +30,7 @@ func (k *kit) registry(t *testing.T) discovery.Registry {
 // pair opens two registries with one store.
 func (k *kit) pair(t *testing.T) (a, b discovery.Registry) {
 	t.Helper()
-	a, b = k.open2(t)
+	a, b = k.OpenShared(t)
 	closeAfter(t, a)
 	closeAfter(t, b)
 	return a, b
@@ -120,7 +116,7 @@ func (k *kit) watchService(t *testing.T, r discovery.Registry, service string) *
 // next returns the next snapshot.
 func (w *watcher) next(t *testing.T) discovery.Snapshot {
 	t.Helper()
-	timer := time.NewTimer(w.k.within)
+	timer := time.NewTimer(w.k.Patience)
 	defer timer.Stop()
 	select {
 	case s, ok := <-w.ch:
@@ -131,7 +127,7 @@ func (w *watcher) next(t *testing.T) discovery.Snapshot {
 		w.last = s
 		return s
 	case <-timer.C:
-		t.Fatalf("watch of %s: nothing within %v; the last snapshot was %+v", w.q, w.k.within, w.last)
+		t.Fatalf("watch of %s: nothing within %v; the last snapshot was %+v", w.q, w.k.Patience, w.last)
 		return discovery.Snapshot{}
 	}
 }
@@ -139,7 +135,7 @@ func (w *watcher) next(t *testing.T) discovery.Snapshot {
 // until reads until want returns true for a snapshot, and returns that snapshot.
 func (w *watcher) until(t *testing.T, what string, want func(discovery.Snapshot) bool) discovery.Snapshot {
 	t.Helper()
-	timer := time.NewTimer(w.k.within)
+	timer := time.NewTimer(w.k.Patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -153,7 +149,7 @@ func (w *watcher) until(t *testing.T, what string, want func(discovery.Snapshot)
 				return s
 			}
 		case <-timer.C:
-			t.Fatalf("watch of %s: no %s within %v; the last snapshot was %+v", w.q, what, w.k.within, w.last)
+			t.Fatalf("watch of %s: no %s within %v; the last snapshot was %+v", w.q, what, w.k.Patience, w.last)
 		}
 	}
 }
@@ -170,7 +166,7 @@ func (w *watcher) untilIDs(t *testing.T, want ...string) discovery.Snapshot {
 // untilClosed reads until the channel is closed.
 func (w *watcher) untilClosed(t *testing.T) {
 	t.Helper()
-	timer := time.NewTimer(w.k.within)
+	timer := time.NewTimer(w.k.Patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -179,7 +175,7 @@ func (w *watcher) untilClosed(t *testing.T) {
 				return
 			}
 		case <-timer.C:
-			t.Fatalf("watch of %s: the channel is not closed within %v", w.q, w.k.within)
+			t.Fatalf("watch of %s: the channel is not closed within %v", w.q, w.k.Patience)
 		}
 	}
 }
@@ -217,7 +213,7 @@ func (k *kit) eventually(t *testing.T, holds func() bool, failure func() string)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for start := time.Now(); !holds(); <-ticker.C {
-		if time.Since(start) > k.within {
+		if time.Since(start) > k.Patience {
 			t.Fatal(failure())
 		}
 		runtime.Gosched()
@@ -250,11 +246,11 @@ func refused(t *testing.T, what string, err, want error) {
 }
 
 // same reports whether got equals the registered instance want. A registry that knows the datacenter
-// may have added it to Meta (discovery.KeyDatacenter).
+// may have added it to Meta.
 func same(got, want discovery.Instance) bool {
-	if _, ok := want.Meta[discovery.KeyDatacenter]; !ok {
+	if _, ok := want.Meta[place.Datacenter]; !ok {
 		got.Meta = maps.Clone(got.Meta)
-		delete(got.Meta, discovery.KeyDatacenter)
+		delete(got.Meta, place.Datacenter)
 		got = got.Normalized()
 	}
 	return got.Equal(want)

@@ -52,7 +52,7 @@ func newDirectory(cfg Config) (directory, error) {
 	if cfg.Dir != "" {
 		path, err := filepath.Abs(cfg.Dir)
 		if err != nil {
-			return directory{}, fmt.Errorf("%w: Dir %q: %w", ErrInvalidConfig, cfg.Dir, err)
+			return directory{}, fmt.Errorf("%w: Dir %q: %w", errConfig, cfg.Dir, err)
 		}
 		return directory{path: path, made: []string{path}}, nil
 	}
@@ -61,7 +61,7 @@ func newDirectory(cfg Config) (directory, error) {
 	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); runtimeDir != "" {
 		if !filepath.IsAbs(runtimeDir) {
 			return directory{}, fmt.Errorf("%w: XDG_RUNTIME_DIR %q is not absolute; fix or unset it, or set Dir",
-				ErrInvalidConfig, runtimeDir)
+				errConfig, runtimeDir)
 		}
 		// A missing directory is common without a login session (cron, containers), and the XDG
 		// specification asks for a replacement then. An existing but unsuitable one is an error.

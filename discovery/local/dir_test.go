@@ -169,7 +169,7 @@ func TestDefaultDirectory(t *testing.T) {
 	})
 	t.Run("with a relative runtime directory", func(t *testing.T) {
 		t.Setenv("XDG_RUNTIME_DIR", "run")
-		if _, err := New(cfg); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), `"run"`) {
+		if _, err := New(cfg); !errors.Is(err, discovery.ErrInvalidConfig) || !strings.Contains(err.Error(), `"run"`) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -277,7 +277,7 @@ func describes(t *testing.T, cfg Config, want string) {
 func TestConfigNamesTheWrongValue(t *testing.T) {
 	for _, poll := range []string{"-1s", "1us", "61s"} {
 		d := mustDuration(t, poll)
-		if _, err := New(Config{Dir: "x", Poll: d}); !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), d.String()) {
+		if _, err := New(Config{Dir: "x", Poll: d}); !errors.Is(err, discovery.ErrInvalidConfig) || !strings.Contains(err.Error(), d.String()) {
 			t.Errorf("%s: error %v", poll, err)
 		}
 	}

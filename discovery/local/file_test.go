@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 	"github.com/linkmesh/link/internal/limitlog"
 )
 
@@ -293,14 +294,14 @@ func TestInstancesOfAServiceAreBounded(t *testing.T) {
 	log := &logBuffer{}
 	s := newScanner(directory{}, coder{}, limitlog.New(slog.New(slog.NewTextHandler(log, nil))))
 	q := discovery.Query{Service: "orders"}.Normalized()
-	for i := range discovery.MaxInstances + 1 {
+	for i := range bounds.MaxInstances + 1 {
 		id := "orders-" + strconv.Itoa(10_000+i)
 		s.ids = append(s.ids, id)
 		s.entries[id] = &entry{version: fileVersion{ino: 1}, in: instance(id).Normalized(), query: q}
 	}
 	for range 2 {
-		if got := s.instances(q); len(got) != discovery.MaxInstances || got[0].ID != "orders-10000" {
-			t.Errorf("%d instances from %s, want the first %d", len(got), got[0].ID, discovery.MaxInstances)
+		if got := s.instances(q); len(got) != bounds.MaxInstances || got[0].ID != "orders-10000" {
+			t.Errorf("%d instances from %s, want the first %d", len(got), got[0].ID, bounds.MaxInstances)
 		}
 	}
 	if n := log.lines("too many instances"); n != 1 {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 	"github.com/linkmesh/link/internal/limitlog"
 )
 
@@ -23,7 +24,8 @@ func (r *Registry) Services(ctx context.Context, namespace string) ([]string, er
 }
 
 func (r *Registry) services(ctx context.Context, namespace string) ([]string, error) {
-	if err := discovery.CheckNamespace(namespace); err != nil {
+	q := discovery.Query{Namespace: namespace}.Normalized()
+	if err := q.ValidateNamespace(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -44,15 +46,14 @@ func (r *Registry) services(ctx context.Context, namespace string) ([]string, er
 		twin.scanLent(nil)
 		scanners = append(scanners, twin)
 	}
-	want := discovery.Query{Namespace: namespace}.Normalized().Namespace
 	found := make(map[string]bool)
 	for _, s := range scanners {
 		for _, e := range s.entries {
-			if e.settled() && e.query.Namespace == want {
+			if e.settled() && e.query.Namespace == q.Namespace {
 				found[e.query.Service] = true
 			}
 		}
 	}
 	names := slices.Sorted(maps.Keys(found))
-	return names[:min(len(names), discovery.MaxServices)], nil
+	return names[:min(len(names), bounds.MaxServices)], nil
 }

@@ -44,7 +44,8 @@
 //
 // # Errors
 //
-// [ErrUnsafeDir], [ErrUnsupported] on systems without flock, and those of package discovery.
+// [ErrUnsafeDir] and those of package discovery; [New] returns [discovery.ErrInvalidConfig] or, on
+// systems without flock, an error that matches [errors.ErrUnsupported].
 //
 // # Testing
 //
@@ -56,6 +57,9 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/errtext"
 )
 
 var (
@@ -64,12 +68,9 @@ var (
 	// names the path, the problem and how to fix it.
 	ErrUnsafeDir = errors.New("local: unsafe directory")
 
-	// ErrUnsupported means that this operating system has no flock.
-	ErrUnsupported = errors.New("local: host-local discovery needs a POSIX system with flock; " +
-		"use discovery/static or another registry")
-
-	// ErrInvalidConfig means that a field of Config is wrong. The message names it and its value.
-	ErrInvalidConfig = errors.New("local: invalid config")
+	// errConfig is wrapped by the errors about a field of Config or a variable, which name it and its
+	// value.
+	errConfig = errtext.New("local: invalid config", discovery.ErrInvalidConfig)
 )
 
 // Limits of the registry.
@@ -124,7 +125,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Poll = defaultPoll
 	}
 	if c.Poll < minPoll || c.Poll > maxPoll {
-		return c, fmt.Errorf("%w: Poll %v: want 0 (the default) or %v to %v", ErrInvalidConfig, c.Poll, minPoll, maxPoll)
+		return c, fmt.Errorf("%w: Poll %v: want 0 (the default) or %v to %v", errConfig, c.Poll, minPoll, maxPoll)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

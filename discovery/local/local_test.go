@@ -39,13 +39,13 @@ func TestContract(t *testing.T) {
 		r, _ := newRegistry(t, newDir(t))
 		return r
 	}
-	discoverytest.Run(t, open, discoverytest.Shared(func(t *testing.T) (a, b discovery.Registry) {
+	discoverytest.Run(t, discoverytest.Backend{Open: open, OpenShared: func(t *testing.T) (a, b discovery.Registry) {
 		t.Helper()
 		dir := newDir(t)
 		a, _ = newRegistry(t, dir)
 		b, _ = newRegistry(t, dir)
 		return a, b
-	}))
+	}})
 }
 
 // newDir returns a directory that does not exist yet.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // poller is the state of a Registry's goroutine, which reads the directory for the watches and
@@ -142,7 +143,7 @@ func (p *poller) refresh(w *wanted) {
 	for q, services := range p.services(w.tags) {
 		if left := p.registry.names.Publish(q, services); left > 0 {
 			p.scanner.log.Warn("local registry: too many services have one tag; the others are left out",
-				"tag", q.String(), "found", len(services), "limit", discovery.MaxServices)
+				"tag", q.String(), "found", len(services), "limit", bounds.MaxServices)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (g *registration) update(ctx context.Context, in discovery.Instance) error 
 		return err
 	}
 	in = in.Normalized()
-	if err := discovery.CheckUpdate(g.id, g.query, in); err != nil {
+	if err := in.ValidateUpdate(g.id, g.query); err != nil {
 		return err
 	}
 	data, err := g.registry.coder.encode(in)

@@ -46,7 +46,8 @@ type Registry struct {
 
 // New returns a registry for the directory that cfg specifies. It does not touch the directory: the
 // first Register or Watch creates and checks it, and returns ErrUnsafeDir if it is unsafe. The error
-// is ErrInvalidConfig or, on systems without flock, ErrUnsupported.
+// matches discovery.ErrInvalidConfig, ErrUnsafeDir if another user has the usual directory and there
+// is no other place, or, on systems without flock, errors.ErrUnsupported.
 func New(cfg Config) (*Registry, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -4,35 +4,42 @@ package local
 
 import (
 	"context"
+	"errors"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/errtext"
 )
 
+// errUnsupported is the error on this operating system, which has no flock.
+var errUnsupported = errtext.New("local: host-local discovery needs a POSIX system with flock; "+
+	"use discovery/static or another registry", errors.ErrUnsupported)
+
 // Registry implements discovery.Registry on systems with flock. On this system every call fails with
-// ErrUnsupported.
+// an error that matches errors.ErrUnsupported.
 type Registry struct{}
 
-// New returns ErrUnsupported, or ErrInvalidConfig if cfg is invalid.
+// New returns an error that matches errors.ErrUnsupported, or discovery.ErrInvalidConfig if cfg is
+// invalid.
 func New(cfg Config) (*Registry, error) {
 	if _, err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	return nil, ErrUnsupported
+	return nil, errUnsupported
 }
 
-// Register returns ErrUnsupported.
+// Register returns an error that matches errors.ErrUnsupported.
 func (*Registry) Register(context.Context, discovery.Instance) (discovery.Registration, error) {
-	return nil, ErrUnsupported
+	return nil, errUnsupported
 }
 
-// Watch returns ErrUnsupported.
+// Watch returns an error that matches errors.ErrUnsupported.
 func (*Registry) Watch(context.Context, discovery.Query) (<-chan discovery.Snapshot, error) {
-	return nil, ErrUnsupported
+	return nil, errUnsupported
 }
 
-// Find returns ErrUnsupported.
+// Find returns an error that matches errors.ErrUnsupported.
 func (*Registry) Find(context.Context, discovery.TagQuery) (<-chan []string, error) {
-	return nil, ErrUnsupported
+	return nil, errUnsupported
 }
 
 // Describe implements discovery.Describer.
@@ -41,5 +48,5 @@ func (*Registry) Describe() string { return "local registry (unsupported on this
 // Close does nothing.
 func (*Registry) Close() error { return nil }
 
-// Services returns ErrUnsupported.
-func (*Registry) Services(context.Context, string) ([]string, error) { return nil, ErrUnsupported }
+// Services returns an error that matches errors.ErrUnsupported.
+func (*Registry) Services(context.Context, string) ([]string, error) { return nil, errUnsupported }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 	"github.com/linkmesh/link/internal/limitlog"
 )
 
@@ -227,14 +228,14 @@ func (s *scanner) instances(q discovery.Query) []discovery.Instance {
 			found = append(found, e.in)
 		}
 	}
-	cut := len(found) > discovery.MaxInstances
+	cut := len(found) > bounds.MaxInstances
 	if cut && !s.cut[q] {
 		s.log.Warn("local registry: too many instances of one service; the others are left out",
-			"service", q.String(), "found", len(found), "limit", discovery.MaxInstances)
+			"service", q.String(), "found", len(found), "limit", bounds.MaxInstances)
 	}
 	if cut {
 		s.cut[q] = true
-		return slices.Clip(found[:discovery.MaxInstances])
+		return slices.Clip(found[:bounds.MaxInstances])
 	}
 	delete(s.cut, q)
 	return found

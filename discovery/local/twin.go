@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // look is like stat, for a directory that other processes use: it checks the directory but does not
@@ -71,9 +72,9 @@ func (p *poller) instances(q discovery.Query) []discovery.Instance {
 	}
 	all = append(all, more...)
 	// The sort is stable, so that an instance of this directory wins over one with the same ID.
-	slices.SortStableFunc(all, discovery.CompareID)
+	slices.SortStableFunc(all, discovery.Instance.Compare)
 	all = slices.CompactFunc(all, func(a, b discovery.Instance) bool { return a.ID == b.ID })
-	return slices.Clip(all[:min(len(all), discovery.MaxInstances)])
+	return slices.Clip(all[:min(len(all), bounds.MaxInstances)])
 }
 
 // services returns the services that have an instance with each tag in either directory, sorted.

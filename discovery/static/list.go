@@ -7,11 +7,13 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // Services implements discovery.Lister. It never blocks.
 func (r *Registry) Services(ctx context.Context, namespace string) ([]string, error) {
-	if err := discovery.CheckNamespace(namespace); err != nil {
+	q := discovery.Query{Namespace: namespace}.Normalized()
+	if err := q.ValidateNamespace(); err != nil {
 		return nil, fmt.Errorf("static: services: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -22,15 +24,14 @@ func (r *Registry) Services(ctx context.Context, namespace string) ([]string, er
 	if r.closed {
 		return nil, fmt.Errorf("static: services: %w", discovery.ErrClosed)
 	}
-	want := discovery.Query{Namespace: namespace}.Normalized().Namespace
 	found := make(map[string]bool)
 	for _, set := range []map[string]discovery.Instance{r.listed, r.joined} {
 		for _, in := range set {
-			if in.Namespace == want {
+			if in.Namespace == q.Namespace {
 				found[in.Service] = true
 			}
 		}
 	}
 	names := slices.Sorted(maps.Keys(found))
-	return names[:min(len(names), discovery.MaxServices)], nil
+	return names[:min(len(names), bounds.MaxServices)], nil
 }

@@ -9,10 +9,12 @@ import (
 	"strings"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/discovery/internal/errtext"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
-// ErrSyntax means that the text given to Parse is malformed. The message quotes the wrong part.
-var ErrSyntax = errors.New("static: malformed list of peers")
+// errSyntax is wrapped by the errors of Parse. They also quote the wrong part of the text.
+var errSyntax = errtext.New("static: malformed list of peers", discovery.ErrInvalidConfig)
 
 // maxText is the maximum length of the text that Parse accepts, in bytes.
 const maxText = 1 << 20
@@ -27,13 +29,14 @@ const maxText = 1 << 20
 // commas. A tag cannot contain a comma, a semicolon or a bracket. The tags of an instance without
 // brackets are unknown, and a node asks the instance for them.
 // White space around names, addresses, tags and entries is ignored, and so are empty entries.
-// Anything else is an ErrSyntax that quotes the wrong part: a duplicate service, a duplicate address,
-// an empty address or tag, an address that is not host:port, tags of two zones.
+// Anything else is an error that matches discovery.ErrInvalidConfig and quotes the wrong part: a
+// duplicate service, a duplicate address, an empty address or tag, an address that is not host:port,
+// tags of two zones. More than 16,384 addresses of one service match discovery.ErrLimit, too.
 //
 // The instances are in the order of the text, with stable IDs. The text has at most 1 MiB.
 func Parse(text string) ([]discovery.Instance, error) {
 	if len(text) > maxText {
-		return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrSyntax, len(text), maxText)
+		return nil, fmt.Errorf("%w: %d bytes, want at most %d", errSyntax, len(text), maxText)
 	}
 	var instances []discovery.Instance
 	seen := make(map[discovery.Query]struct{})
@@ -48,14 +51,14 @@ func Parse(text string) ([]discovery.Instance, error) {
 		}
 		if _, ok := seen[q]; ok {
 			return nil, fmt.Errorf("%w: entry %s: %s is listed twice; put all addresses into one entry",
-				ErrSyntax, clip(entry), q)
+				errSyntax, clip(entry), q)
 		}
 		seen[q] = struct{}{}
 		for _, p := range places {
 			in := discovery.Instance{Service: q.Service, Namespace: q.Namespace, Addr: p.addr, Tags: p.tags, TagsUnknown: len(p.tags) == 0}.Normalized()
 			in.ID = stableID(in)
 			if err := errors.Join(in.Validate(), in.ValidatePlace()); err != nil {
-				return nil, fmt.Errorf("%w: entry %s: %w", ErrSyntax, clip(entry), err)
+				return nil, fmt.Errorf("%w: entry %s: %w", errSyntax, clip(entry), err)
 			}
 			instances = append(instances, in)
 		}
@@ -71,7 +74,7 @@ type place struct {
 
 func parseEntry(entry string) (discovery.Query, []place, error) {
 	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("%w: entry %s: "+format, append([]any{ErrSyntax, clip(entry)}, args...)...)
+		return fmt.Errorf("%w: entry %s: "+format, append([]any{errSyntax, clip(entry)}, args...)...)
 	}
 	name, list, ok := strings.Cut(entry, "=")
 	if !ok {
@@ -88,8 +91,8 @@ func parseEntry(entry string) (discovery.Query, []place, error) {
 		return q, nil, wrong("%w", err)
 	}
 	pieces := splitPlaces(list)
-	if len(pieces) > discovery.MaxInstances {
-		return q, nil, wrong("%w: %d addresses, want at most %d", discovery.ErrLimit, len(pieces), discovery.MaxInstances)
+	if len(pieces) > bounds.MaxInstances {
+		return q, nil, wrong("%w: %d addresses, want at most %d", discovery.ErrLimit, len(pieces), bounds.MaxInstances)
 	}
 	places := make([]place, len(pieces))
 	seen := make(map[string]struct{}, len(pieces))

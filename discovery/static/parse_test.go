@@ -7,6 +7,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 func TestParse(t *testing.T) {
@@ -85,12 +86,13 @@ func TestParseNamesTheWrongPiece(t *testing.T) {
 		{"orders=10.0.0.5:7443;orders=10.0.0.6:7443", "default/orders is listed twice"},
 		{"orders=10.0.0.5:7443;default/orders=10.0.0.6:7443", "default/orders is listed twice"},
 		{"orders=10.0.0.5:7443=x", `"10.0.0.5:7443=x"`},
-		{"orders=" + strings.Repeat("x,", discovery.MaxInstances) + "x", "16385 addresses"},
+		{"orders=" + strings.Repeat("x,", bounds.MaxInstances) + "x", "16385 addresses"},
 		{strings.Repeat(" ", 1<<20+1), "1048577 bytes"},
 	} {
 		got, err := static.Parse(c.text)
-		if !errors.Is(err, static.ErrSyntax) || !strings.Contains(err.Error(), c.piece) || got != nil {
-			t.Errorf("%.60q: got %v and error %v, want ErrSyntax with %s", c.text, got, err, c.piece)
+		if !errors.Is(err, discovery.ErrInvalidConfig) || !strings.HasPrefix(err.Error(), "static: malformed list of peers: ") ||
+			!strings.Contains(err.Error(), c.piece) || got != nil {
+			t.Errorf("%.60q: got %v and error %v, want ErrInvalidConfig with %s", c.text, got, err, c.piece)
 		}
 		if err != nil && len(err.Error()) > 500 {
 			t.Errorf("%.60q: the error has %d bytes", c.text, len(err.Error()))
@@ -132,8 +134,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		instances, err := static.Parse(text)
 		if err != nil {
-			if !errors.Is(err, static.ErrSyntax) {
-				t.Fatalf("error %v is not ErrSyntax", err)
+			if !errors.Is(err, discovery.ErrInvalidConfig) {
+				t.Fatalf("error %v is not ErrInvalidConfig", err)
 			}
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // Register implements discovery.Registry. The instance is visible to the watchers of this
@@ -30,7 +31,7 @@ func (r *Registry) Register(ctx context.Context, in discovery.Instance) (discove
 		return nil, fmt.Errorf("static: register %s: %w", in.ID, discovery.ErrDuplicateID)
 	}
 	q := in.Query()
-	if n := len(r.selectLocked(q)); n >= discovery.MaxInstances {
+	if n := len(r.selectLocked(q)); n >= bounds.MaxInstances {
 		return nil, fmt.Errorf("static: register %s: %w: %d instances of %s", in.ID, discovery.ErrLimit, n, q)
 	}
 	r.joined[in.ID] = in
@@ -52,7 +53,7 @@ func (g *registration) Update(ctx context.Context, in discovery.Instance) error 
 	}
 	in.TagsUnknown = false
 	in = in.Normalized()
-	if err := discovery.CheckUpdate(g.id, g.query, in); err != nil {
+	if err := in.ValidateUpdate(g.id, g.query); err != nil {
 		return fmt.Errorf("static: update %s: %w", g.id, err)
 	}
 	if err := ctx.Err(); err != nil {

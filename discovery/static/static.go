@@ -24,7 +24,7 @@
 //
 // # Errors
 //
-// [ErrSyntax] from Parse, and those of package discovery.
+// Those of package discovery; [Parse] returns [discovery.ErrInvalidConfig].
 //
 // # Testing
 //
@@ -39,6 +39,7 @@ import (
 
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/internal/feed"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // Registry implements discovery.Registry, discovery.Finder, discovery.Describer and io.Closer in
@@ -73,7 +74,7 @@ func New(instances ...discovery.Instance) (*Registry, error) {
 
 // Set replaces all instances that New and Set have listed; registered ones stay. It copies the
 // instances. On error nothing changes. The errors are ErrInvalidInstance, ErrDuplicateID, ErrLimit for
-// more than discovery.MaxInstances of one service, and ErrClosed.
+// more than 16,384 of one service, and ErrClosed.
 func (r *Registry) Set(instances ...discovery.Instance) error {
 	listed := make(map[string]discovery.Instance, len(instances))
 	for i, in := range instances {
@@ -106,9 +107,9 @@ func (r *Registry) Set(instances ...discovery.Instance) error {
 	for _, set := range []map[string]discovery.Instance{listed, r.joined} {
 		for _, in := range set {
 			q := in.Query()
-			if counts[q]++; counts[q] > discovery.MaxInstances {
+			if counts[q]++; counts[q] > bounds.MaxInstances {
 				return fmt.Errorf("static: set: %w: more than %d instances of %s",
-					discovery.ErrLimit, discovery.MaxInstances, q)
+					discovery.ErrLimit, bounds.MaxInstances, q)
 			}
 		}
 	}
@@ -166,7 +167,7 @@ func (r *Registry) publishAllLocked() {
 	}
 	queries, _ := r.feed.Queries()
 	for _, q := range queries {
-		slices.SortFunc(groups[q], discovery.CompareID)
+		slices.SortFunc(groups[q], discovery.Instance.Compare)
 		r.feed.Publish(q, groups[q])
 	}
 	r.publishNamesLocked()
@@ -181,6 +182,6 @@ func (r *Registry) selectLocked(q discovery.Query) []discovery.Instance {
 			}
 		}
 	}
-	slices.SortFunc(found, discovery.CompareID)
+	slices.SortFunc(found, discovery.Instance.Compare)
 	return found
 }

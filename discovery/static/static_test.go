@@ -11,6 +11,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/discovery/discoverytest"
 	"github.com/linkmesh/link/discovery/static"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,15 +36,14 @@ func mustNew(t *testing.T, instances ...discovery.Instance) *static.Registry {
 }
 
 func TestContract(t *testing.T) {
-	t.Run("real time", func(t *testing.T) { discoverytest.Run(t, open) })
-	t.Run("virtual time", func(t *testing.T) { discoverytest.Run(t, open, discoverytest.InBubble()) })
+	t.Run("real time", func(t *testing.T) { discoverytest.Run(t, discoverytest.Backend{Open: open}) })
+	t.Run("virtual time", func(t *testing.T) { discoverytest.Run(t, discoverytest.Backend{Open: open, Bubble: true}) })
 	t.Run("one value shared", func(t *testing.T) {
-		discoverytest.Run(t, open, discoverytest.InBubble(), discoverytest.Shared(
-			func(t *testing.T) (a, b discovery.Registry) {
-				t.Helper()
-				r := mustNew(t)
-				return unclosable{r, r}, unclosable{r, r}
-			}))
+		discoverytest.Run(t, discoverytest.Backend{Open: open, Bubble: true, OpenShared: func(t *testing.T) (a, b discovery.Registry) {
+			t.Helper()
+			r := mustNew(t)
+			return unclosable{r, r}, unclosable{r, r}
+		}})
 	})
 }
 
@@ -112,8 +112,8 @@ func TestSetReplacesTheListAndKeepsRegistrations(t *testing.T) {
 
 func TestSetRefusesAsAWhole(t *testing.T) {
 	r := mustNew(t, at("orders", "192.0.2.1:7443"))
-	many := make([]discovery.Instance, 0, discovery.MaxInstances+1)
-	for i := range discovery.MaxInstances + 1 {
+	many := make([]discovery.Instance, 0, bounds.MaxInstances+1)
+	for i := range bounds.MaxInstances + 1 {
 		many = append(many, at("many", "192.0.2.1:"+strconv.Itoa(1+i)))
 	}
 	for name, c := range map[string]struct {
@@ -168,8 +168,8 @@ func TestSetRefusesAnIDThatIsRegistered(t *testing.T) {
 }
 
 func TestRegisterStopsAtTheLimit(t *testing.T) {
-	many := make([]discovery.Instance, 0, discovery.MaxInstances)
-	for i := range discovery.MaxInstances {
+	many := make([]discovery.Instance, 0, bounds.MaxInstances)
+	for i := range bounds.MaxInstances {
 		many = append(many, at("many", "192.0.2.1:"+strconv.Itoa(1+i)))
 	}
 	r := mustNew(t, many...)

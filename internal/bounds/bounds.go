@@ -1,5 +1,5 @@
-// Package bounds says how much one instance may say of itself. Package discovery checks it, and documents it at each field of
-// discovery.Instance.
+// Package bounds says how much one instance may say of itself, and how much registries deliver. Package discovery checks
+// it, and documents it where it applies.
 package bounds
 
 // What an instance of package discovery may have. Consul's limits are 64 pairs of meta data, some of which its back end needs
@@ -15,4 +15,11 @@ const (
 	MaxMetaValue = 512    // bytes of a value
 	MaxWeight    = 65_535 // as in Consul
 	MaxHost      = 253    // bytes of a host name, RFC 1035 section 2.3.4 in text form
+)
+
+// What a registry of package discovery accepts and delivers.
+const (
+	MaxInstances = 16_384    // instances of one service
+	MaxServices  = 4096      // names of services in one list: as many as a node calls
+	MaxPolicy    = 512 << 10 // bytes of a policy document: Consul's limit for a value
 )

@@ -73,7 +73,7 @@ func Rules() []Rule {
 		},
 		{
 			Reason: "small tools stand alone: standard library only",
-			From:   []string{"./internal/backoff/...", "./internal/bounds/...", "./internal/codes/...", "./internal/hash/...", "./internal/notify/..."},
+			From:   []string{"./internal/backoff/...", "./internal/bounds/...", "./internal/codes/...", "./internal/hash/...", "./internal/notify/...", "./internal/place/..."},
 			Only:   []string{"std"},
 		},
 		{

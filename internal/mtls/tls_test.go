@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -147,7 +148,7 @@ func TestOlderTLSIsRefused(t *testing.T) { // SEC-202
 	}
 	client, server := mtlstest.Handshake(t, old(mtls.Client(web, orders.ID(), mtls.Protocol)), old(mtls.Server(orders, mtls.Protocol)))
 	var refusal *security.VerifyError
-	if !errors.As(errors.Join(client.Err, server.Err), &refusal) || refusal.Reason != security.ReasonVersion {
+	if !errors.As(errors.Join(client.Err, server.Err), &refusal) || refusal.Reason != security.ReasonProtocol || refusal.Detail != "negotiated TLS 1.2, want TLS 1.3" {
 		t.Errorf("both sides old: client %v, server %v, want a refusal for the version", client.Err, server.Err)
 	}
 }
@@ -163,23 +164,30 @@ func TestVerifierChecksTheConnectionItself(t *testing.T) {
 		name   string
 		change func(*tls.ConnectionState)
 		reason security.Reason
+		detail string
 	}{
-		{"TLS 1.2", func(s *tls.ConnectionState) { s.Version = tls.VersionTLS12 }, security.ReasonVersion},
-		{"no version", func(s *tls.ConnectionState) { s.Version = 0 }, security.ReasonVersion},
-		{"no protocol", func(s *tls.ConnectionState) { s.NegotiatedProtocol = "" }, security.ReasonProtocol},
-		{"protocol with a space", func(s *tls.ConnectionState) { s.NegotiatedProtocol = "link/1 " }, security.ReasonProtocol},
-		{"resumed", func(s *tls.ConnectionState) { s.DidResume = true }, security.ReasonResumed},
-		{"no certificate", func(s *tls.ConnectionState) { s.PeerCertificates = nil }, security.ReasonNoCertificate},
+		{"TLS 1.2", func(s *tls.ConnectionState) { s.Version = tls.VersionTLS12 }, security.ReasonProtocol, "negotiated TLS 1.2, want TLS 1.3"},
+		{"no version", func(s *tls.ConnectionState) { s.Version = 0 }, security.ReasonProtocol, "want TLS 1.3"},
+		{"no protocol", func(s *tls.ConnectionState) { s.NegotiatedProtocol = "" }, security.ReasonProtocol, `negotiated "", want "link/1"`},
+		{"protocol with a space", func(s *tls.ConnectionState) { s.NegotiatedProtocol = "link/1 " }, security.ReasonProtocol, `negotiated "link/1 ", want "link/1"`},
+		{"resumed", func(s *tls.ConnectionState) { s.DidResume = true }, security.ReasonResumed, ""},
+		{"no certificate", func(s *tls.ConnectionState) { s.PeerCertificates = nil }, security.ReasonNoCertificate, ""},
+		{"many certificates", func(s *tls.ConnectionState) {
+			s.PeerCertificates = make([]*x509.Certificate, 6)
+		}, security.ReasonChainTooLong, "6 certificates, at most 5 allowed"},
+		{"large certificates", func(s *tls.ConnectionState) {
+			s.PeerCertificates = []*x509.Certificate{{Raw: make([]byte, 17<<10)}}
+		}, security.ReasonChainTooLong, "17408 bytes of certificates, at most 16384 allowed"},
 		{"empty certificate", func(s *tls.ConnectionState) {
 			s.PeerCertificates = []*x509.Certificate{{}}
-		}, security.ReasonProfile},
+		}, security.ReasonProfile, ""},
 	} {
 		state := good.State
 		tc.change(&state)
 		for _, accepts := range []bool{false, true} {
 			var refusal *security.VerifyError
-			if err := mtls.Verify(web, accepts, orders.ID(), state); !errors.As(err, &refusal) || refusal.Reason != tc.reason {
-				t.Errorf("%s, accepting %t: %v, want reason %v", tc.name, accepts, err, tc.reason)
+			if err := mtls.Verify(web, accepts, orders.ID(), state); !errors.As(err, &refusal) || refusal.Reason != tc.reason || !strings.Contains(refusal.Detail, tc.detail) {
+				t.Errorf("%s, accepting %t: %v, want reason %v and %q", tc.name, accepts, err, tc.reason, tc.detail)
 			}
 		}
 	}

@@ -82,7 +82,7 @@ func judge(certs []*x509.Certificate) (security.ID, *security.VerifyError) {
 func (v *verifier) checkConnection(state *tls.ConnectionState) *security.VerifyError {
 	switch {
 	case state.Version != tls.VersionTLS13:
-		return &security.VerifyError{Reason: security.ReasonVersion, Detail: "negotiated " + tls.VersionName(state.Version) + ", want TLS 1.3"}
+		return &security.VerifyError{Reason: security.ReasonProtocol, Detail: "negotiated " + tls.VersionName(state.Version) + ", want TLS 1.3"}
 	case state.NegotiatedProtocol != v.protocol:
 		return &security.VerifyError{
 			Reason: security.ReasonProtocol,
@@ -111,7 +111,7 @@ func checkSize(certs []*x509.Certificate) *security.VerifyError {
 	}
 	if size > MaxChainBytes {
 		return &security.VerifyError{
-			Reason: security.ReasonChainTooLarge,
+			Reason: security.ReasonChainTooLong,
 			Detail: fmt.Sprintf("%d bytes of certificates, at most %d allowed", size, MaxChainBytes),
 		}
 	}

@@ -116,7 +116,7 @@ func attacks(t *testing.T, ca *securitytest.CA) []attack {
 			securitytest.MutateChain(func(chain [][]byte) [][]byte { return [][]byte{chain[1], chain[0]} }))),
 		both("SEC-114 six certificates", security.ReasonChainTooLong, orders(padded(6))),
 		both("SEC-114 fifty certificates", security.ReasonChainTooLong, orders(padded(50))),
-		both("SEC-114 large certificate", security.ReasonChainTooLarge, orders(bloated(17<<10))),
+		both("SEC-114 large certificate", security.ReasonChainTooLong, orders(bloated(17<<10))),
 		both("SEC-114 certificate of 1 MiB", 0, orders(bloated(1<<20))),
 		both("SEC-115 RSA-1024", security.ReasonWeak, orders(securitytest.WeakRSA())),
 		{

@@ -157,6 +157,6 @@ func (s *Search) reachable() (known []discovery.Instance, unknown []*instance) {
 			}
 		}
 	}
-	slices.SortFunc(known, discovery.CompareID)
+	slices.SortFunc(known, discovery.Instance.Compare)
 	return slices.CompactFunc(known, func(a, b discovery.Instance) bool { return a.ID == b.ID }), unknown
 }

@@ -24,7 +24,7 @@ func (r *Router) Instances(ctx context.Context, name string) ([]discovery.Instan
 	for _, in := range s.members {
 		out = append(out, in.Instance)
 	}
-	slices.SortFunc(out, discovery.CompareID)
+	slices.SortFunc(out, discovery.Instance.Compare)
 	return out, nil
 }
 

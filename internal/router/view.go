@@ -10,6 +10,7 @@ import (
 	"github.com/linkmesh/link/discovery"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/place"
 	"github.com/linkmesh/link/internal/policy"
 	"github.com/linkmesh/link/internal/policy/limits"
 	"github.com/linkmesh/link/topology"
@@ -173,11 +174,11 @@ func (v *view) warnOfUnknownPlaces() {
 		word, missing := "", ""
 		switch {
 		case l.Scope == policy.SameZone && v.at.Zone == "":
-			word, missing = "zone", discovery.KeyZone
+			word, missing = "zone", place.Zone
 		case l.Scope == policy.SameRegion && v.at.Region == "":
-			word, missing = "region", discovery.KeyRegion
+			word, missing = "region", place.Region
 		case l.Scope == policy.SameDatacenter && v.at.Datacenter == "" && !told:
-			word, missing = "datacenter", discovery.KeyDatacenter
+			word, missing = "datacenter", place.Datacenter
 		}
 		if word != "" && v.service.say("place "+word) {
 			v.service.router.cfg.Logger.Warn("link: a failover list names the "+word+", but this node has none, so that step reaches no instance",

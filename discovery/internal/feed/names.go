@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 // Names delivers the newest list of services with each watched tag to its watchers. It serves Find
@@ -25,7 +26,7 @@ func (n *Names) Find(ctx context.Context, q discovery.TagQuery) (<-chan []string
 
 // Publish makes names the list of q and notifies the watchers if that changed anything. It takes
 // ownership of names, which must be sorted and without duplicates. left is the number of names that
-// were left out because of discovery.MaxServices, or 0 if the previous list was cut as well.
+// were left out because of bounds.MaxServices, or 0 if the previous list was cut as well.
 func (n *Names) Publish(q discovery.TagQuery, names []string) (left int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -56,17 +57,17 @@ func (n *Names) Unread() {
 	}
 }
 
-// cut limits a list to discovery.MaxServices names. Names that were there before are kept first, so
+// cut limits a list to bounds.MaxServices names. Names that were there before are kept first, so
 // that a flood of registrations cannot push them out.
 func cut(names, before []string) (kept []string, left int) {
-	left = len(names) - discovery.MaxServices
+	left = len(names) - bounds.MaxServices
 	if left <= 0 {
 		return names, 0
 	}
-	kept = make([]string, 0, discovery.MaxServices)
+	kept = make([]string, 0, bounds.MaxServices)
 	for _, wanted := range []bool{true, false} {
 		for _, name := range names {
-			if _, old := slices.BinarySearch(before, name); old == wanted && len(kept) < discovery.MaxServices {
+			if _, old := slices.BinarySearch(before, name); old == wanted && len(kept) < bounds.MaxServices {
 				kept = append(kept, name)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/linkmesh/link/discovery"
+	"github.com/linkmesh/link/internal/bounds"
 )
 
 var placed = discovery.TagQuery{Tag: "topic:placed"}.Normalized()
@@ -59,7 +60,7 @@ func TestAFloodOfNamesPushesNobodyOut(t *testing.T) {
 	n.Publish(placed, []string{"shop", "zoo"})
 	<-ch
 	flood := []string{"shop", "zoo"}
-	for i := range discovery.MaxServices {
+	for i := range bounds.MaxServices {
 		flood = append(flood, fmt.Sprintf("a%05d", i))
 	}
 	slices.Sort(flood)
@@ -67,8 +68,8 @@ func TestAFloodOfNamesPushesNobodyOut(t *testing.T) {
 		t.Errorf("%d names are said to be left out, want 2", left)
 	}
 	list := <-ch
-	if len(list) != discovery.MaxServices || !slices.IsSorted(list) || !slices.Contains(list, "shop") || !slices.Contains(list, "zoo") {
-		t.Errorf("%d names, want %d with those that were there before", len(list), discovery.MaxServices)
+	if len(list) != bounds.MaxServices || !slices.IsSorted(list) || !slices.Contains(list, "shop") || !slices.Contains(list, "zoo") {
+		t.Errorf("%d names, want %d with those that were there before", len(list), bounds.MaxServices)
 	}
 	if left := n.Publish(placed, flood); left != 0 || len(ch) != 0 {
 		t.Errorf("said again: %d left out, %d lists", left, len(ch))
