@@ -12,8 +12,8 @@ import (
 )
 
 // linkStages is link's pipeline as a program uses it: typed CBOR, the cluster-secret
-// tier, default concurrency, an ack for each task. A durable queue uses group commit, and
-// tasks are pushed in batches whose callers wait for the disk.
+// tier, default concurrency, an ack for each task. A durable queue syncs the ends of tasks in
+// groups, and tasks are pushed to it in batches whose callers wait for the disk.
 type linkStages struct{}
 
 // linkStage is the stage that both sides import.
@@ -63,7 +63,7 @@ func (linkStages) producer(_ context.Context, m material, addrs []string, dir st
 	}
 	var opts []pipeline.QueueOption
 	if dir != "" {
-		opts = append(opts, pipeline.Durable(dir, pipeline.GroupCommit))
+		opts = append(opts, pipeline.Durable(dir))
 	}
 	out, err := pipeline.NewProducer(node, linkStage, opts...)
 	if err != nil {

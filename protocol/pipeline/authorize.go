@@ -15,7 +15,7 @@ const (
 	// CanPush means that a peer wants to push tasks to a worker of this node. Stage is the
 	// stage of the worker.
 	CanPush Verb = iota
-	// CanInspect means that a peer asks for the [NodeStats] of this node. Stage is empty.
+	// CanInspect means that a peer asks for the [Stats] of this node. Stage is empty.
 	CanInspect
 )
 

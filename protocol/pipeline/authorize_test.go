@@ -24,7 +24,7 @@ func TestARuleThatPanicsRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if s := p.Stats(); s.Acked != 0 {
+		if s := p.Stats(); s.Ended.Acked != 0 {
 			t.Errorf("a task was done: %+v", s)
 		}
 		if _, err := pipeline.QueryStats(t.Context(), mesh.Node(link.Config{}), "mailer"); !errors.Is(err, link.PermissionDenied) {

@@ -106,7 +106,7 @@ func BenchmarkRecovery(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	opts := []pipeline.QueueOption{pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Capacity(2_000_000, 4<<30)}
+	opts := []pipeline.QueueOption{pipeline.Durable(dir), pipeline.Capacity(2_000_000, 4<<30)}
 	p, err := pipeline.NewProducer(node, jobs, opts...)
 	if err != nil {
 		b.Fatal(err)

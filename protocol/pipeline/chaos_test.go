@@ -82,7 +82,7 @@ func (c *chaos) hire() *link.Node {
 
 // reopen opens the queue on disk.
 func (c *chaos) reopen() {
-	c.durable = producer(c.t, c.disk, pipeline.Durable(c.dir, pipeline.GroupCommit))
+	c.durable = producer(c.t, c.disk, pipeline.Durable(c.dir))
 }
 
 // push pushes n tasks to each queue.

@@ -34,7 +34,7 @@ func TestTheSystemClockIsSet(t *testing.T) {
 					return nil
 				}
 				victim := worker(t, mesh, serve, pipeline.SetBackPull(-by), pipeline.MaxRun(2*time.Minute))
-				p := producer(t, mesh.Node(link.Config{}), pipeline.SetBack(by), pipeline.Durable(dir, pipeline.GroupCommit))
+				p := producer(t, mesh.Node(link.Config{}), pipeline.SetBack(by), pipeline.Durable(dir))
 				for _, c := range []struct {
 					id          string
 					least, most time.Duration

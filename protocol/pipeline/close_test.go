@@ -41,7 +41,7 @@ func TestNobodyWaitsForANodeThatIsClosed(t *testing.T) {
 				background := context.WithoutCancel(t.Context())
 				for i, draining := range []bool{false, true} {
 					node := mesh.Node(link.Config{})
-					p := producer(t, node, pipeline.Capacity(1, 0), pipeline.Durable(folders[i], pipeline.GroupCommit))
+					p := producer(t, node, pipeline.Capacity(1, 0), pipeline.Durable(folders[i]))
 					future := result(t, "a future", func() error {
 						f, err := p.TryPush(background, order{})
 						if err != nil {
@@ -77,7 +77,7 @@ func TestAQueueOnAFullDiskCanBeClosed(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
 		worker(t, mesh, func(context.Context, order) error { return nil })
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		faults.Set(wal.ErrNoSpace, pipeline.RecordEnd)
 		f := enqueue(t, p, 1)[0]
 		future := result(t, "a task that is done and not written as such", func() error { _, err := f.Wait(context.WithoutCancel(t.Context())); return err })
@@ -95,7 +95,7 @@ func TestADurableQueueTellsWhatHasBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		worker(t, mesh, func(ctx context.Context, _ order) error { <-ctx.Done(); return nil }, pipeline.Concurrency(1))
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		enqueue(t, p, 50)
 		sleep(time.Second)
 		left, err := p.Close()

@@ -19,13 +19,13 @@ import (
 // TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted checks that a task is accepted if the log, which
 // syncs on its own, has synced it before the queue has noted that it waits for the sync.
 func TestATaskThatIsOnDiskBeforeTheQueueLooksIsAccepted(t *testing.T) {
-	for name, mode := range map[string]pipeline.Mode{"group commit": pipeline.GroupCommit, "every task": pipeline.EveryTask} {
+	for name, opts := range syncs() {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t)
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var faults pipeline.Faults
-				p := producer(t, mesh.Node(link.Config{}), faults.On(dir, mode))
+				p := producer(t, mesh.Node(link.Config{}), append(opts, faults.On(dir))...)
 				faults.Hasty(func() error { return nil })
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
@@ -47,7 +47,7 @@ func TestAPushMeetsAFreezeBeforeTheQueueLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		faults.Hasty(func() error {
 			return &wal.FrozenError{Op: "sync", File: "0000000000000000.wal", Cause: syscall.EIO}
 		})
@@ -70,7 +70,7 @@ func TestADrainEndsWhenTheLastTaskIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		resume := faults.Stall()
 		refused := make(chan error, 1)
 		go func() {
@@ -110,7 +110,7 @@ func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 	dir := folder(t)
 	mesh := linktest.NewMesh(t)
 	node := mesh.Node(link.Config{})
-	p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
+	p := producer(t, node, pipeline.Durable(dir))
 	accepted := len(enqueue(t, p, 3))
 	// The writer stops, but the queue does not finish before release is called.
 	release := pipeline.HoldFinish(node)
@@ -149,7 +149,7 @@ func TestNothingIsSaidToBeKeptThatWasNotWritten(t *testing.T) {
 			kept++
 		}
 	}
-	again := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+	again := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 	if n := again.Stats().Depth; n != kept || n != accepted {
 		t.Errorf("%d tasks were accepted, %d are said to be kept, %d are there", accepted, kept, n)
 	}
@@ -163,10 +163,10 @@ func TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{})
-		closeQueue(t, producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit)))
+		closeQueue(t, producer(t, node, pipeline.Durable(dir)))
 		var faults pipeline.Faults
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordMeta)
-		p := producer(t, node, faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, node, faults.On(dir))
 		faults.Set(frozen, pipeline.RecordTask)
 		// The numbers of tasks are written and synced before the first task.
 		release := faults.HoldSync()
@@ -184,7 +184,7 @@ func TestATaskThatMeetsAFreezeBeforeItIsWrittenIsNotKept(t *testing.T) {
 		if left, err := p.Close(); err == nil || len(left) != 0 {
 			t.Errorf("left %+v, %v; nothing was written", left, err)
 		}
-		if n := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit)).Stats().Depth; n != 0 {
+		if n := producer(t, node, pipeline.Durable(dir)).Stats().Depth; n != 0 {
 			t.Errorf("%d tasks are there when it is opened again", n)
 		}
 	})

@@ -64,7 +64,7 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 			return nil
 		})
 		node := mesh.Node(link.Config{})
-		p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, node, pipeline.Durable(dir))
 		push := func(p *pipeline.Producer[order, pipeline.None], id string) *pipeline.Future[pipeline.None] {
 			f, err := p.Enqueue(t.Context(), order{ID: id}, pipeline.ID(id))
 			if err != nil {
@@ -81,7 +81,7 @@ func TestIDsAreKnownAfterACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		synctest.Wait()
 		if s := p.Stats(); s.Depth != 1 || s.DeadLetters != 1 {
 			t.Errorf("opened again: %+v", s)
@@ -141,7 +141,7 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 			return all
 		}
 		node := mesh.Node(link.Config{})
-		p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, node, pipeline.Durable(dir))
 		for _, f := range enqueue(p, "dead") {
 			<-f.Done()
 		}
@@ -154,7 +154,7 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 		}
 
 		node = mesh.Node(link.Config{})
-		few := []pipeline.QueueOption{pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Capacity(2, 0), pipeline.KeepDeadLetters(2, 0), pipeline.Remember(2*n+2, 0)}
+		few := []pipeline.QueueOption{pipeline.Durable(dir), pipeline.Capacity(2, 0), pipeline.KeepDeadLetters(2, 0), pipeline.Remember(2*n+2, 0)}
 		p = producer(t, node, few...)
 		s := p.Stats()
 		if s.Depth != n || s.DeadLetters != 2 || s.DeadDropped != n-2 {
@@ -175,7 +175,7 @@ func TestBoundsHoldAfterACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		synctest.Wait()
 		if s := p.Stats(); s.Depth != n || s.DeadLetters != 2 || s.DeadDropped != 0 {
 			t.Errorf("opened once more: %+v", s)
@@ -213,7 +213,7 @@ func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 				work := func() { worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil }) }
 				middle := mesh.Node(link.Config{Service: "parser"})
 				var faults pipeline.Faults
-				out := producer(t, middle, faults.On(dir, pipeline.GroupCommit))
+				out := producer(t, middle, faults.On(dir))
 				parse(mesh, middle, out)
 				// No output is accepted, so no task is acked.
 				faults.Hold()
@@ -223,7 +223,7 @@ func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 				mesh.Crash(middle)
 
 				middle = mesh.Node(link.Config{Service: "parser"})
-				out = producer(t, middle, pipeline.Durable(dir, pipeline.GroupCommit))
+				out = producer(t, middle, pipeline.Durable(dir))
 				had := out.Stats().Depth
 				if first {
 					work()
@@ -252,16 +252,16 @@ func TestAStageBetweenTwoSurvivesACrash(t *testing.T) {
 	}
 }
 
-// TestEveryTaskTellsNothingThatIsNotSynced checks that a queue with EveryTask neither reports the end
-// of a task nor begins the next task of its key before that end is synced. GroupCommit does both.
-func TestEveryTaskTellsNothingThatIsNotSynced(t *testing.T) {
-	for name, mode := range map[string]pipeline.Mode{"every task": pipeline.EveryTask, "group commit": pipeline.GroupCommit} {
+// TestSyncEndsTellsNothingThatIsNotSynced checks that a queue with SyncEnds neither reports the end
+// of a task nor begins the next task of its key before that end is synced. Without it, a queue does both.
+func TestSyncEndsTellsNothingThatIsNotSynced(t *testing.T) {
+	for name, opts := range syncs() {
 		t.Run(name, func(t *testing.T) {
 			dir := folder(t)
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var faults pipeline.Faults
-				p := producer(t, mesh.Node(link.Config{}), faults.On(dir, mode))
+				p := producer(t, mesh.Node(link.Config{}), append(opts, faults.On(dir))...)
 				var began atomic.Int64
 				hold := make(chan struct{})
 				worker(t, mesh, func(context.Context, order) error { began.Add(1); <-hold; return nil })
@@ -272,7 +272,7 @@ func TestEveryTaskTellsNothingThatIsNotSynced(t *testing.T) {
 				release := faults.HoldSync()
 				close(hold)
 				sleep(time.Minute)
-				told := mode == pipeline.GroupCommit
+				told := len(opts) == 0
 				if ended := all[0].Outcome().End == pipeline.EndAcked; ended != told || (began.Load() == 2) != told {
 					t.Errorf("while its end is not synced: told %v, %d tasks of the key have begun; want %v", ended, began.Load(), told)
 				}

@@ -30,7 +30,7 @@ func TestTasksLongerThanTheCreditArrive(t *testing.T) {
 				t.Fatalf("a task of %d bytes: %d, %v", size, got, err)
 			}
 		}
-		if _, err := pipeline.Push(t.Context(), client, totals, order{ID: string(make([]byte, pipeline.MaxTask))}); !errors.Is(err, link.ResourceExhausted) {
+		if _, err := pipeline.Push(t.Context(), client, totals, order{ID: string(make([]byte, 4<<20))}); !errors.Is(err, link.ResourceExhausted) {
 			t.Errorf("a task that is too long: %v", err)
 		}
 	})

@@ -160,7 +160,7 @@ func TestDeadLettersAreKeptAndRedriven(t *testing.T) {
 		if left, err := p.Drain(t.Context()); len(left) > 0 || err != nil {
 			t.Errorf("left %v, %v", left, err)
 		}
-		if s := p.Stats(); s.Acked != 4 || s.DeadLetters != 1 {
+		if s := p.Stats(); s.Ended.Acked != 4 || s.DeadLetters != 1 {
 			t.Errorf("stats %+v", s)
 		}
 		if n := p.Purge(nil); n != 1 || len(p.DeadLetters()) != 0 {
@@ -464,7 +464,7 @@ func TestStagesInSeries(t *testing.T) {
 		}
 		sleep(50 * time.Millisecond)
 		// There is room for two slots and what they prefetch, five in the queue, and 16 slots in between.
-		if acked := in.Stats().Acked; acked > 40 {
+		if acked := in.Stats().Ended.Acked; acked > 40 {
 			t.Errorf("%d tasks were acked while the stage behind is full", acked)
 		}
 		wait(t, all)

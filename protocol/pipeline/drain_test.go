@@ -94,7 +94,7 @@ func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 		"a node":           {nil, "tasks=3 begun=0 kept=0", true},
 		"a queue":          {nil, "tasks=3 begun=0 kept=0", false},
 		"one that spills":  {[]pipeline.QueueOption{pipeline.Spill(dir + "1")}, "tasks=3 begun=0 kept=3", true},
-		"one that is kept": {[]pipeline.QueueOption{pipeline.Durable(dir+"2", pipeline.GroupCommit)}, "tasks=3 begun=0 kept=3", true},
+		"one that is kept": {[]pipeline.QueueOption{pipeline.Durable(dir + "2")}, "tasks=3 begun=0 kept=3", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestCloseLogsWhatItThrowsAway(t *testing.T) {
 				if err != nil || !log.Has(c.text) {
 					t.Errorf("%v; the log lacks %q: %s", err, c.text, log.String())
 				}
-				if o := all[0].Outcome(); (o.End == pipeline.Kept) != (len(c.opts) > 0 && name == "one that is kept") {
+				if o := all[0].Outcome(); (o.End == pipeline.EndKept) != (len(c.opts) > 0 && name == "one that is kept") {
 					t.Errorf("outcome %+v", o)
 				}
 			})

@@ -31,10 +31,15 @@ func closeQueue(t *testing.T, p *pipeline.Producer[order, pipeline.None]) []pipe
 	return left
 }
 
+// syncs returns the options that say when the ends of tasks are synced, by what they say.
+func syncs() map[string][]pipeline.QueueOption {
+	return map[string][]pipeline.QueueOption{"ends are synced later": nil, "ends are synced first": {pipeline.SyncEnds()}}
+}
+
 func TestDurableTasksOutliveTheirProducer(t *testing.T) {
-	for _, mode := range []pipeline.Mode{pipeline.GroupCommit, pipeline.EveryTask} {
-		t.Run(fmt.Sprint("mode ", mode), func(t *testing.T) {
-			dir := folder(t)
+	for name, opts := range syncs() {
+		t.Run(name, func(t *testing.T) {
+			opts := append(opts, pipeline.Durable(folder(t)))
 			synctest.Test(t, func(t *testing.T) {
 				mesh := linktest.NewMesh(t)
 				var works atomic.Bool
@@ -53,7 +58,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 					return nil
 				}
 				worker(t, mesh, serve)
-				p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				p := producer(t, mesh.Node(link.Config{}), opts...)
 				if _, err := p.Enqueue(t.Context(), order{ID: "dead"}); err != nil {
 					t.Fatal(err)
 				}
@@ -72,7 +77,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 					t.Fatalf("%d left, the first is %+v", len(left), left[0])
 				}
 				works.Store(true)
-				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				p = producer(t, mesh.Node(link.Config{}), opts...)
 				if s := p.Stats(); s.Depth != 100 || s.DeadLetters != 1 || s.Delayed != 100 {
 					t.Errorf("stats %+v", s)
 				}
@@ -93,7 +98,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 						t.Errorf("task %d was done %d times", i, n)
 					}
 				}
-				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode))
+				p = producer(t, mesh.Node(link.Config{}), opts...)
 				if s := p.Stats(); s.Depth != 0 || s.DeadLetters != 1 {
 					t.Errorf("stats %+v", s)
 				}
@@ -110,7 +115,7 @@ func TestDurableTasksOutliveTheirProducer(t *testing.T) {
 					t.Errorf("purged %d", n)
 				}
 				closeQueue(t, p)
-				if p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, mode)); len(p.DeadLetters()) != 0 {
+				if p = producer(t, mesh.Node(link.Config{}), opts...); len(p.DeadLetters()) != 0 {
 					t.Error("the dead letter came back")
 				}
 			})
@@ -123,8 +128,8 @@ func TestAFolderIsOfOneQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		node := mesh.Node(link.Config{})
-		p := producer(t, node, pipeline.Durable(dir, pipeline.GroupCommit))
-		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) || !errors.Is(err, wal.ErrLocked) {
+		p := producer(t, node, pipeline.Durable(dir))
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir)); !errors.Is(err, link.FailedPrecondition) || !errors.Is(err, wal.ErrLocked) {
 			t.Errorf("a second queue: %v", err)
 		}
 		enqueue(t, p, 3)
@@ -133,10 +138,10 @@ func TestAFolderIsOfOneQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := pipeline.NewStage[order, pipeline.None]("mailer", "other")
-		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), other, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) {
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), other, pipeline.Durable(dir)); !errors.Is(err, link.FailedPrecondition) {
 			t.Errorf("another stage: %v", err)
 		}
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		if p.Stats().Depth != 3 {
 			t.Errorf("stats %+v", p.Stats())
 		}
@@ -144,7 +149,7 @@ func TestAFolderIsOfOneQueue(t *testing.T) {
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(file, pipeline.GroupCommit)); !errors.Is(err, link.FailedPrecondition) {
+		if _, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(file)); !errors.Is(err, link.FailedPrecondition) {
 			t.Errorf("a file: %v", err)
 		}
 	})
@@ -163,7 +168,7 @@ func TestAFullDiskRefusesAndTheQueueGoesOn(t *testing.T) {
 			return nil
 		})
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		all := enqueue(t, p, 5)
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace))
 		if _, err := p.Enqueue(t.Context(), order{}); !errors.Is(err, link.ResourceExhausted) || !errors.Is(err, wal.ErrNoSpace) {
@@ -218,7 +223,7 @@ func TestAFailedDiskFreezesTheQueue(t *testing.T) {
 				}
 				worker(t, mesh, slow)
 				var faults pipeline.Faults
-				p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+				p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 				all := enqueue(t, p, 5)
 				c.fail(&faults)
 				_, err := p.Enqueue(t.Context(), order{ID: "late"})
@@ -226,7 +231,7 @@ func TestAFailedDiskFreezesTheQueue(t *testing.T) {
 				if err == nil && c.name != "a write of ends" {
 					t.Error("a task was accepted by a disk that failed")
 				}
-				if p.Err() == nil || !errors.Is(p.Err(), link.DataLoss) || !p.Stats().Frozen {
+				if p.Err() == nil || !errors.Is(p.Err(), link.DataLoss) || !p.Stats().Disk.Failed {
 					t.Errorf("the queue is not frozen: %v", p.Err())
 				}
 				if _, err := p.Push(t.Context(), order{}); !errors.Is(err, link.DataLoss) {
@@ -240,7 +245,7 @@ func TestAFailedDiskFreezesTheQueue(t *testing.T) {
 				if left, err := p.Close(); err == nil || len(left) == 0 && c.name != "a write of ends" {
 					t.Errorf("closed a frozen queue: %d left, %v", len(left), err)
 				}
-				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+				p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 				if left, err := p.Drain(t.Context()); err != nil || len(left) != 0 {
 					t.Errorf("opened again: %d left, %v", len(left), err)
 				}
@@ -258,7 +263,7 @@ func TestDamageIsToldAndATornEndIsNot(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		enqueue(t, p, 100)
 		closeQueue(t, p)
 		segments, err := filepath.Glob(filepath.Join(dir, "*.wal"))
@@ -276,7 +281,7 @@ func TestDamageIsToldAndATornEndIsNot(t *testing.T) {
 			}
 		}
 		write(append(append([]byte{}, whole...), 1, 2, 3))
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		if n := p.Stats().Depth; n != 100 {
 			t.Errorf("%d tasks with a torn end", n)
 		}
@@ -285,7 +290,7 @@ func TestDamageIsToldAndATornEndIsNot(t *testing.T) {
 			flipped := append([]byte{}, whole...)
 			flipped[at] ^= 4
 			write(flipped)
-			_, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir, pipeline.GroupCommit))
+			_, err := pipeline.NewProducer(mesh.Node(link.Config{}), receipts, pipeline.Durable(dir))
 			if _, ok := errors.AsType[*wal.DamageError](err); !ok || !errors.Is(err, link.DataLoss) {
 				t.Errorf("byte %d has changed: %v", at, err)
 			}
@@ -298,7 +303,7 @@ func TestDiskUseIsBoundByWhatLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		worker(t, mesh, func(context.Context, order) error { return nil })
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Capacity(200_000, 0))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir), pipeline.Capacity(200_000, 0))
 		pad := string(make([]byte, 4000))
 		batch := make([]order, 500)
 		for i := range batch {
@@ -333,7 +338,7 @@ func TestAStageIsDoneWhenTheNextHasItOnDisk(t *testing.T) {
 		lines := pipeline.NewStage[string, pipeline.None]("parser", "lines")
 		middle := mesh.Node(link.Config{Service: "parser"})
 		var faults pipeline.Faults
-		out := producer(t, middle, faults.On(dir, pipeline.GroupCommit))
+		out := producer(t, middle, faults.On(dir))
 		pipeline.Through(middle, lines, out, func(_ context.Context, line string) (order, error) { return order{ID: line}, nil })
 		mesh.Start(middle)
 		in, err := pipeline.NewProducer(mesh.Node(link.Config{}), lines)

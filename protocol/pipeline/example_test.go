@@ -149,7 +149,7 @@ func ExampleThrough() {
 			if err != nil {
 				return err
 			}
-			if len(stats.Queues) == 1 && stats.Queues[0].Acked == 1 {
+			if len(stats.Queues) == 1 && stats.Queues[0].Ended.Acked == 1 {
 				fmt.Println("acked by both stages")
 				return nil
 			}
@@ -168,7 +168,7 @@ func ExampleDurable() {
 		return
 	}
 	defer os.RemoveAll(folder)
-	durable := pipeline.Durable(filepath.Join(folder, "queue"), pipeline.GroupCommit)
+	durable := pipeline.Durable(filepath.Join(folder, "queue"))
 	together(func(node *link.Node) {
 		pipeline.Pull(node, Letters, pipeline.NoResult(send))
 	}, func(ctx context.Context, node *link.Node) error {

@@ -82,9 +82,9 @@ func (f *Faults) durable(pos wal.Position, err error) {
 }
 
 // On makes a queue durable in folder, with these faults.
-func (f *Faults) On(folder string, mode Mode) QueueOption {
+func (f *Faults) On(folder string) QueueOption {
 	return queueOption(func(s *queueSettings) {
-		s.folder, s.mode = folder, mode
+		s.folder = folder
 		s.disk = func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error) {
 			// A queue that spills is not told what is durable.
 			if f.told = opts.OnDurable; f.told != nil {
@@ -99,7 +99,7 @@ func (f *Faults) On(folder string, mode Mode) QueueOption {
 
 // SpillOn is [Spill] into folder, with these faults.
 func (f *Faults) SpillOn(folder string) QueueOption {
-	return queueOption(func(s *queueSettings) { f.On("", GroupCommit).applyQueue(s); s.spill = folder })
+	return queueOption(func(s *queueSettings) { f.On("").applyQueue(s); s.spill = folder })
 }
 
 // Set makes appends that start with a record of one of these kinds fail from now on. Without

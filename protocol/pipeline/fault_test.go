@@ -270,8 +270,8 @@ func TestShares(t *testing.T) {
 							waiting += max(w.InFlight-w.Slots, 0)
 						}
 						open = open || s.Depth > 0
-						if halfway[i] == 0 && len(all) > 0 && producers[0].Stats().Acked >= each/2 {
-							halfway[i] = s.Acked
+						if halfway[i] == 0 && len(all) > 0 && producers[0].Stats().Ended.Acked >= each/2 {
+							halfway[i] = s.Ended.Acked
 						}
 					}
 					for i, s := range states {
@@ -425,7 +425,7 @@ func TestStatsAreServed(t *testing.T) {
 		if err != nil || len(s.Workers) != 1 || s.Workers[0].Done != 10 || s.Workers[0].Stage != "mailer/receipts" || s.Workers[0].Producers != 1 {
 			t.Errorf("%+v, %v", s, err)
 		}
-		if s := pipeline.StatsOf(client); len(s.Queues) != 1 || s.Queues[0].Acked != 10 || s.Queues[0].Pushed != 10 || len(s.Queues[0].Workers) != 1 || s.Queues[0].Workers[0].Instance != node.Instance() {
+		if s := pipeline.StatsOf(client); len(s.Queues) != 1 || s.Queues[0].Ended.Acked != 10 || s.Queues[0].Pushed != 10 || len(s.Queues[0].Workers) != 1 || s.Queues[0].Workers[0].Instance != node.Instance() {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -40,7 +40,7 @@ func newFenced(t *testing.T, dir string) *fenced {
 // open opens the queue on a disk with these faults, and with a clock that is set back.
 func (f *fenced) open(t *testing.T, faults *pipeline.Faults, back time.Duration) *pipeline.Producer[order, pipeline.None] {
 	t.Helper()
-	return producer(t, f.mesh.Node(link.Config{}), faults.On(f.dir, pipeline.GroupCommit), pipeline.Attempts(1000), pipeline.SetBack(-back))
+	return producer(t, f.mesh.Node(link.Config{}), faults.On(f.dir), pipeline.Attempts(1000), pipeline.SetBack(-back))
 }
 
 // look takes the fences of a run, each of which must be higher than the one before. given is whether
@@ -158,7 +158,7 @@ func TestAQueueThatWaitsForRoomSaysSo(t *testing.T) {
 		f.drop()
 		var log logtest.Log
 		faults := fullForMeta()
-		p = producer(t, f.mesh.Node(link.Config{Logger: log.Logger()}), faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1000))
+		p = producer(t, f.mesh.Node(link.Config{Logger: log.Logger()}), faults.On(dir), pipeline.Attempts(1000))
 		says(t, &log, 1, "level=WARN", "a durable queue "+why, dir)
 		sleep(time.Minute)
 		says(t, &log, 1, "level=WARN", "tasks wait", why)

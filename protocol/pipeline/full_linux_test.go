@@ -79,7 +79,7 @@ func (f *filler) work(t *testing.T) *link.Node {
 
 func (f *filler) open(t *testing.T) *pipeline.Producer[order, pipeline.None] {
 	t.Helper()
-	return producer(t, f.mesh.Node(link.Config{}), pipeline.Durable(f.dir, pipeline.EveryTask))
+	return producer(t, f.mesh.Node(link.Config{}), pipeline.Durable(f.dir), pipeline.SyncEnds())
 }
 
 // push pushes one task. It reports whether there was room.

@@ -22,7 +22,7 @@ func TestPushesOnAFullDiskFailAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		all := enqueue(t, p, 3)
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace))
 		worker(t, mesh, func(context.Context, order) error { return nil })
@@ -48,12 +48,12 @@ func TestAQueueIsOpenedAndDrainedOnAFullDisk(t *testing.T) {
 	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		enqueue(t, p, 20)
 		closeQueue(t, p)
 		var faults pipeline.Faults
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordMeta, pipeline.RecordWorker, pipeline.RecordTask)
-		p = producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		if _, err := p.Enqueue(t.Context(), order{}); !errors.Is(err, wal.ErrNoSpace) {
 			t.Errorf("a push: %v", err)
 		}
@@ -62,7 +62,7 @@ func TestAQueueIsOpenedAndDrainedOnAFullDisk(t *testing.T) {
 		if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 			t.Errorf("%d left, %v", len(left), err)
 		}
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		if s := p.Stats(); s.Depth != 0 || done.count("19") != 1 {
 			t.Errorf("opened again: %+v", s)
 		}
@@ -77,7 +77,7 @@ func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		accepted := enqueue(t, p, 1)[0]
 		faults.Hold()
 		failed := make(chan error, 1)
@@ -96,7 +96,7 @@ func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 		if err := <-failed; !errors.Is(err, pipeline.ErrMayRun) || !errors.Is(err, link.DataLoss) {
 			t.Errorf("a push that met a failed sync: %v", err)
 		}
-		if o := accepted.Outcome(); o.End != pipeline.Undecided || o.End.String() != "undecided" || o.Cause == "" {
+		if o := accepted.Outcome(); o.End != pipeline.EndUndecided || o.End.String() != "undecided" || o.Cause == "" {
 			t.Errorf("one that was accepted: %+v", o)
 		}
 		left, err := p.Close()
@@ -105,7 +105,7 @@ func TestPushesThatMeetAFailedSyncSayThatTheyMayRun(t *testing.T) {
 		}
 		var done tally
 		worker(t, mesh, func(_ context.Context, o order) error { done.add(o.ID); return nil })
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil || done.count("late") != 1 {
 			t.Errorf("%d left, %v; the push that failed was done %d times, and was on the disk", len(left), err, done.count("late"))
 		}
@@ -137,7 +137,7 @@ func TestAWorkerThatWasMetOnAFullDiskIsWrittenDownLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		all := enqueue(t, p, 3)
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordWorker)
 		worker(t, mesh, func(context.Context, order) error { return nil })

@@ -29,21 +29,21 @@ const (
 	EndCanceled = End(queue.Canceled)
 	// EndReturned means that the queue was closed before the task was done.
 	EndReturned = End(queue.Returned)
-	// Kept is the end of a task of a durable queue that was closed: the task is on disk and
+	// EndKept is the end of a task of a durable queue that was closed: the task is on disk and
 	// continues when the queue is opened again.
-	Kept = EndReturned + 1
-	// Undecided is the end of a task of a durable queue whose disk failed, when it is not known
+	EndKept = EndReturned + 1
+	// EndUndecided is the end of a task of a durable queue whose disk failed, when it is not known
 	// what is on the disk. The task may be there when the queue is opened again. It is then done,
 	// even if it was done before.
-	Undecided = EndReturned + 2
+	EndUndecided = EndReturned + 2
 )
 
 // String returns the end in words, such as "dead-lettered".
 func (e End) String() string {
 	switch e { //nolint:exhaustive // the others are the queue's
-	case Kept:
+	case EndKept:
 		return "kept"
-	case Undecided:
+	case EndUndecided:
 		return "undecided"
 	}
 	return queue.End(e).String()
@@ -247,7 +247,7 @@ func (f *Future[R]) ID() string { return taskID(f.queue.id, f.entry.Seq) }
 //
 // Errors: Aborted for a dead letter, DeadlineExceeded for a task that expired, Canceled
 // for one that was canceled, Unavailable for one that its queue returned or keeps on disk,
-// DataLoss for one that is [Undecided]. If ctx ends, the error has the code of ctx's error
+// DataLoss for one that is [EndUndecided]. If ctx ends, the error has the code of ctx's error
 // and its cause; if the deadline of ctx has passed and no worker is connected, it also says
 // why nobody takes the task. If a result cannot be decoded, the error is Internal and the task is
 // done. [Future.Outcome] says more.
@@ -282,9 +282,9 @@ func (e *entry) outcome() Outcome {
 	case failure == nil:
 		return outcome(&e.Task)
 	case kept:
-		return Outcome{End: Kept, Cause: failure.Error()}
+		return Outcome{End: EndKept, Cause: failure.Error()}
 	default:
-		return Outcome{End: Undecided, Cause: failure.Error()}
+		return Outcome{End: EndUndecided, Cause: failure.Error()}
 	}
 }
 

@@ -55,7 +55,7 @@ func TestTheLogSaysWhatAnOperatorMustKnow(t *testing.T) {
 		mesh.Start(node)
 		client := mesh.Node(link.Config{Logger: mine.Logger()})
 		var faults pipeline.Faults
-		p := producer(t, client, faults.On(dir, pipeline.GroupCommit), pipeline.Attempts(1))
+		p := producer(t, client, faults.On(dir), pipeline.Attempts(1))
 		for _, id := range []string{"panics", "dead"} {
 			if _, err := p.Push(t.Context(), order{ID: id}); !errors.Is(err, link.Aborted) {
 				t.Errorf("%s: %v", id, err)
@@ -109,7 +109,7 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var mine logtest.Log
 		client := mesh.Node(link.Config{Logger: mine.Logger()})
-		p := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, client, pipeline.Durable(dir))
 		all := enqueue(t, p, 100)
 		closeQueue(t, p)
 		segments, err := filepath.Glob(filepath.Join(dir, "*.wal"))
@@ -125,10 +125,10 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 		if err := os.WriteFile(segments[0], b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := pipeline.NewProducer(client, receipts, pipeline.Durable(dir, pipeline.GroupCommit)); !errors.Is(err, link.DataLoss) || !strings.Contains(err.Error(), "pipeline.Salvage") {
+		if _, err := pipeline.NewProducer(client, receipts, pipeline.Durable(dir)); !errors.Is(err, link.DataLoss) || !strings.Contains(err.Error(), "pipeline.Salvage") {
 			t.Errorf("a damaged folder: %v", err)
 		}
-		p = producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Salvage())
+		p = producer(t, client, pipeline.Durable(dir), pipeline.Salvage())
 		if n := p.Stats().Depth; n != 99 {
 			t.Errorf("%d tasks are left of 100, of which one was damaged", n)
 		}
@@ -153,7 +153,7 @@ func TestADamagedFolderCanBeSalvaged(t *testing.T) {
 		if err := os.WriteFile(segments[0], append(whole, 1, 2, 3), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		closeQueue(t, producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit)))
+		closeQueue(t, producer(t, client, pipeline.Durable(dir)))
 		says(t, &mine, 1, "level=WARN", "cut_off=3")
 	})
 }

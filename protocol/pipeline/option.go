@@ -122,11 +122,11 @@ type queueSettings struct {
 	calls  []link.CallOption
 	onDead func(DeadLetter)
 	// folder is the folder of [Durable].
-	folder  string
-	salvage bool
+	folder   string
+	syncEnds bool
+	salvage  bool
 	// The zero clock stands for that of the system.
 	clock clock
-	mode  Mode
 	// disk opens a log. It is nil for package wal.
 	disk func(dir string, opts wal.Options, replay func(wal.Record) error) (disk, error)
 }
@@ -171,28 +171,22 @@ func RouteVia(opts ...link.CallOption) QueueOption {
 	return queueOption(func(s *queueSettings) { s.calls = append(s.calls, opts...) })
 }
 
-// Mode is how durable the ends of tasks are in a durable queue.
-type Mode uint8
-
-// The modes. In both, a task is accepted only once it is on disk.
-const (
-	// GroupCommit reports how a task ended once the end is written, and syncs it within
-	// 10 ms. After a power cut, but not after a crash of the process, tasks that ended
-	// just before may be done again.
-	GroupCommit Mode = iota
-	// EveryTask reports how a task ended once the end is on disk.
-	EveryTask
-)
-
 // Durable keeps the queue in folder, which only one queue at a time may have open. The
 // folder is created if only its last element is missing. It must be a real folder of mode
-// 0700 that belongs to the user of the process. A queue that is opened again continues with
-// all tasks that have not ended, and with its dead letters. It first asks the workers of the
-// earlier run what they still run, and waits at most 5 s for those that do not answer. The
-// contents of the folder are not encrypted.
-func Durable(folder string, mode Mode) QueueOption {
-	return queueOption(func(s *queueSettings) { s.folder, s.mode = folder, mode })
+// 0700 that belongs to the user of the process. A task is accepted once it is on disk. How it
+// ended is reported once that is written, see [SyncEnds]. A queue that is opened again
+// continues with all tasks that have not ended, and with its dead letters. It first asks the
+// workers of the earlier run what they still run, and waits at most 5 s for those that do not
+// answer. The contents of the folder are not encrypted.
+func Durable(folder string) QueueOption {
+	return queueOption(func(s *queueSettings) { s.folder = folder })
 }
+
+// SyncEnds makes a [Durable] queue report how a task ended only once the end is on disk. Without
+// it, the end is reported once it is written, and synced within 10 ms: after a power cut, but not
+// after a crash of the process, tasks that ended just before may be done again. It has no effect
+// on a queue in memory.
+func SyncEnds() QueueOption { return queueOption(func(s *queueSettings) { s.syncEnds = true }) }
 
 // Salvage lets a [Durable] queue be opened although its folder is damaged: what cannot be
 // read is skipped and logged. Tasks that were there are lost, and others may be done again.

@@ -138,19 +138,19 @@ func TestAProducerThatComesBackLearnsWhatRuns(t *testing.T) {
 		for range 3 {
 			worker(t, mesh, serve)
 		}
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		enqueue(t, p, 3, pipeline.Key("k"))
 		<-began
 		if left := closeQueue(t, p); len(left) != 3 || !left[0].Begun {
 			t.Fatalf("left %+v", left)
 		}
 		// The handler of task 0 still runs.
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		<-began
 		closeQueue(t, p)
 		// The handler of task 1 returns while there is no producer.
 		sleep(4 * time.Second)
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		if left, err := p.Drain(t.Context()); len(left) != 0 || err != nil {
 			t.Errorf("%d left, %v", len(left), err)
 		}
@@ -166,14 +166,14 @@ func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 		mesh := linktest.NewMesh(t, linktest.Delay(time.Millisecond))
 		began := make(chan struct{}, 10)
 		w := worker(t, mesh, func(ctx context.Context, _ order) error { began <- struct{}{}; <-ctx.Done(); return ctx.Err() })
-		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		enqueue(t, p, 2, pipeline.Key("k"))
 		<-began
 		closeQueue(t, p)
 		mesh.Kill(w)
 		var d diary
 		worker(t, mesh, func(ctx context.Context, o order) error { d.begin(ctx, o.ID); defer d.end(); return nil })
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		reopened := time.Now()
 		f, err := p.Enqueue(t.Context(), order{ID: "new"})
 		if err != nil {
@@ -188,7 +188,7 @@ func TestAProducerThatComesBackWaitsForAWorkerThatIsGone(t *testing.T) {
 		}
 		d.check(t, "new", "0", "1")
 		// The next run does not wait for that worker again.
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit))
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir))
 		reopened = time.Now()
 		wait(t, enqueue(t, p, 1, pipeline.Key("k")))
 		if d := time.Since(reopened); d > time.Second {
@@ -205,7 +205,7 @@ func TestTheNextOfAKeyLeavesWhenTheEndIsWritten(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		var d diary
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit))
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir))
 		all := enqueue(t, p, 3, pipeline.Key("k"))
 		faults.Set(wal.ErrNoSpace, pipeline.RecordEnd)
 		worker(t, mesh, func(ctx context.Context, o order) error { d.begin(ctx, o.ID); defer d.end(); return nil })
@@ -228,7 +228,7 @@ func TestAnIDOutlivesItsQueue(t *testing.T) {
 		pipeline.Pull(node, totals, func(_ context.Context, o order) (int64, error) { runs.Add(1); return 2 * o.Cents, nil })
 		mesh.Start(node)
 		open := func() *pipeline.Producer[order, int64] {
-			p, err := pipeline.NewProducer(mesh.Node(link.Config{}), totals, pipeline.Durable(dir, pipeline.EveryTask))
+			p, err := pipeline.NewProducer(mesh.Node(link.Config{}), totals, pipeline.Durable(dir), pipeline.SyncEnds())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -284,7 +284,7 @@ func TestADeadLetterIsToldOnceItIsWritten(t *testing.T) {
 		var told atomic.Int64
 		onDead := pipeline.OnDeadLetter(func(pipeline.DeadLetter) { told.Add(1) })
 		var faults pipeline.Faults
-		p := producer(t, mesh.Node(link.Config{}), faults.On(dir, pipeline.GroupCommit), onDead)
+		p := producer(t, mesh.Node(link.Config{}), faults.On(dir), onDead)
 		faults.Set(fmt.Errorf("disk: %w", wal.ErrNoSpace), pipeline.RecordDead)
 		enqueue(t, p, 1, pipeline.ID("x"))
 		sleep(time.Second)
@@ -293,7 +293,7 @@ func TestADeadLetterIsToldOnceItIsWritten(t *testing.T) {
 		}
 		// What is not written is lost, as in a crash.
 		closeQueue(t, p)
-		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir, pipeline.GroupCommit), onDead)
+		p = producer(t, mesh.Node(link.Config{}), pipeline.Durable(dir), onDead)
 		sleep(10 * time.Second)
 		if told.Load() != 1 || len(p.DeadLetters()) != 1 {
 			t.Errorf("told %d times; dead letters %+v", told.Load(), p.DeadLetters())

@@ -65,9 +65,9 @@ import (
 	"github.com/linkmesh/link/protocol/pipeline/internal/frame"
 )
 
-// Stage is a stage of a service. Its tasks are values of T, and each task that is done has a
-// result, a value of R of at most 4 MiB encoded. R is [None] for a stage without results.
-// Stages are comparable values.
+// Stage is a stage of a service. Its tasks are values of T, of at most 4 MiB encoded, with key,
+// headers and trace. Each task that is done has a result, a value of R of at most 4 MiB encoded.
+// R is [None] for a stage without results. Stages are comparable values.
 type Stage[T, R any] struct{ service, name string }
 
 // None is the result of a task of a stage without results. It is not encoded.
@@ -85,12 +85,12 @@ func (s Stage[T, R]) Route() link.Route {
 // String returns "service/name".
 func (s Stage[T, R]) String() string { return s.service + "/" + s.name }
 
-// MaxTask bounds the size of a task with its key, headers and trace, in bytes.
-const MaxTask = 4 << 20
+// maxTask bounds the size of a task with its key, headers and trace, in bytes.
+const maxTask = 4 << 20
 
 // maxTasks bounds a frame of tasks, in bytes: one task of the maximum size, and what else fits in
 // a frame.
-const maxTasks = MaxTask + frame.MaxBody
+const maxTasks = maxTask + frame.MaxBody
 
 // backlogEvery limits how often a worker is told how many tasks wait.
 const backlogEvery = 10 * time.Millisecond

@@ -50,7 +50,7 @@ func runChild(dir string) int {
 		say("error %v", err)
 		return 1
 	}
-	p, err := pipeline.NewProducer(node, receipts, pipeline.Durable(dir, pipeline.GroupCommit), pipeline.Patient())
+	p, err := pipeline.NewProducer(node, receipts, pipeline.Durable(dir), pipeline.Patient())
 	if err != nil {
 		say("error %v", err)
 		return 1

@@ -44,9 +44,9 @@ func (q *Queue) encode(ctx context.Context, v any, opts []PushOption) (*entry, b
 		}
 		return nil, false, link.Errorf(code, "push to %s: encoding %T: %w", q.route, v, err)
 	}
-	if len(*buf) > MaxTask {
+	if n := len(*buf); n > maxTask {
 		*buf = nil
-		return nil, false, link.Errorf(link.ResourceExhausted, "push to %s: the task has more than pipeline.MaxTask, %d bytes; store the data elsewhere and push a reference to it", q.route, MaxTask)
+		return nil, false, link.Errorf(link.ResourceExhausted, "push to %s: the task has %d bytes with its key, headers and trace, of at most %d; store the data elsewhere and push a reference to it", q.route, n, maxTask)
 	}
 	t.Body = append(make([]byte, 0, len(*buf)), *buf...)
 	if cap(*buf) > keepPayload {
@@ -193,8 +193,8 @@ func (q *Queue) push(ctx context.Context, v any, opts []PushOption) (e *entry, e
 // Push uses the node's own queue for the stage, in memory; [NewProducer] makes others.
 //
 // Errors: those of [Future.Wait]; InvalidArgument if v cannot be encoded or an
-// option is out of range; ResourceExhausted if the task is longer than [MaxTask]; those of
-// [link.Host.Follow].
+// option is out of range; ResourceExhausted if the task has more than 4 MiB with its key,
+// headers and trace; those of [link.Host.Follow].
 func Push[T, R any](ctx context.Context, node *link.Node, s Stage[T, R], v T, opts ...PushOption) (R, error) {
 	q, err := defaultQueue(node, s.Route())
 	if err != nil {

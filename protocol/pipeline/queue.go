@@ -107,7 +107,7 @@ func newQueue(node *link.Node, route link.Route, set queueSettings) (*Queue, err
 	q.workers = fleet.New(ctx, q.attendance())
 	workers, err := link.HostOf(node).Follow(ctx, route, set.calls...)
 	if err == nil && set.folder != "" {
-		q.store, err = openStore(q, set.folder, set.mode)
+		q.store, err = openStore(q, set.folder)
 	}
 	if err != nil {
 		cancel()

@@ -24,7 +24,7 @@ func TestAResultMayBeAsLongAsATask(t *testing.T) {
 			mesh.Start(worker)
 			var opts []pipeline.QueueOption
 			if durable {
-				opts = append(opts, pipeline.Durable(filepath.Join(t.TempDir(), "queue"), pipeline.GroupCommit))
+				opts = append(opts, pipeline.Durable(filepath.Join(t.TempDir(), "queue")))
 			}
 			p, err := pipeline.NewProducer(mesh.Node(link.Config{}), stage, opts...)
 			if err != nil {

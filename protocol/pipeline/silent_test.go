@@ -83,7 +83,7 @@ func TestAWorkerThatReadsNothingKeepsNoTask(t *testing.T) { // SEC-396
 		}
 		left := slices.DeleteFunc(first, func(f *pipeline.Future[pipeline.None]) bool { return f.Outcome().End == pipeline.EndAcked })
 		if len(left) > 0 {
-			t.Errorf("%d of the first %d tasks are not done, and %d tasks are: the first of them is %+v", len(left), window+backlog, p.Stats().Acked, left[0].Outcome())
+			t.Errorf("%d of the first %d tasks are not done, and %d tasks are: the first of them is %+v", len(left), window+backlog, p.Stats().Ended.Acked, left[0].Outcome())
 		}
 	})
 }

@@ -39,7 +39,7 @@ func TestWhatIsSpilledGoesOnInADurableQueue(t *testing.T) {
 		}
 		var done []string
 		worker(t, mesh, func(_ context.Context, o order) error { done = append(done, o.ID); return nil })
-		p := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		p := producer(t, client, pipeline.Durable(dir))
 		if left, err := p.Drain(t.Context()); err != nil || len(left) != 0 {
 			t.Fatalf("%d tasks are left, %v", len(left), err)
 		}
@@ -72,7 +72,7 @@ func TestMoreIsSpilledThanASegmentHolds(t *testing.T) {
 				t.Errorf("task %d is lost", i)
 			}
 		}
-		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		d := producer(t, client, pipeline.Durable(dir))
 		if n := d.Stats().Depth; n != tasks {
 			t.Errorf("%d tasks go on, want %d", n, tasks)
 		}
@@ -104,7 +104,7 @@ func TestADiskThatFillsWhileTasksAreSpilled(t *testing.T) {
 				want = append(want, u.ID)
 			}
 		}
-		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		d := producer(t, client, pipeline.Durable(dir))
 		again, err := d.Close()
 		if err != nil {
 			t.Fatal(err)
@@ -168,7 +168,7 @@ func TestASpilledQueueIsKnownToItsWorkers(t *testing.T) {
 		if o := all[0].Outcome(); o.End != pipeline.EndAcked {
 			t.Fatalf("outcome %+v", o)
 		}
-		d := producer(t, client, pipeline.Durable(dir, pipeline.GroupCommit))
+		d := producer(t, client, pipeline.Durable(dir))
 		if _, err := d.Enqueue(t.Context(), order{ID: "named"}, pipeline.ID("named")); err != nil {
 			t.Fatal(err)
 		}

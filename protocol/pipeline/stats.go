@@ -30,12 +30,17 @@ type QueueStats struct {
 	// DeadDropped counts the dead letters that were dropped because there were too many.
 	DeadDropped uint64 `json:"dead_dropped"`
 
-	Pushed   uint64 `json:"pushed"`
-	Acked    uint64 `json:"acked"`
-	Dead     uint64 `json:"dead"`
-	Expired  uint64 `json:"expired"`
-	Canceled uint64 `json:"canceled"`
-	Returned uint64 `json:"returned"`
+	Pushed uint64 `json:"pushed"`
+	// Ended counts the tasks that have ended, by how they ended.
+	Ended struct {
+		Acked uint64 `json:"acked"`
+		// Dead counts the tasks that became dead letters.
+		Dead     uint64 `json:"dead"`
+		Expired  uint64 `json:"expired"`
+		Canceled uint64 `json:"canceled"`
+		// Returned counts the tasks that were left when the queue was closed.
+		Returned uint64 `json:"returned"`
+	} `json:"ended"`
 	// Failures counts failed attempts.
 	Failures uint64 `json:"failures"`
 	Releases uint64 `json:"releases"`
@@ -45,18 +50,18 @@ type QueueStats struct {
 	// LateAcks counts acks from workers that had been given up.
 	LateAcks uint64 `json:"late_acks"`
 
-	Frozen bool `json:"frozen"`
-	// Disk is zero unless the queue is durable.
-	Disk    DiskStats     `json:"disk"`
+	// Disk is the folder of a durable queue. It is zero for a queue in memory.
+	Disk struct {
+		// Bytes is what the folder takes.
+		Bytes int64 `json:"bytes"`
+		// Live counts the bytes that belong to unfinished tasks and to dead letters.
+		Live int64 `json:"live"`
+		// Syncs counts how often the disk was synced.
+		Syncs int64 `json:"syncs"`
+		// Failed reports that the disk has failed and the queue is frozen, see [Queue.Err].
+		Failed bool `json:"failed"`
+	} `json:"disk"`
 	Workers []WorkerStats `json:"workers"`
-}
-
-// DiskStats is the disk usage of a durable queue.
-type DiskStats struct {
-	Bytes int64 `json:"bytes"`
-	// Live counts the bytes that belong to unfinished tasks and to dead letters.
-	Live  int64 `json:"live"`
-	Syncs int64 `json:"syncs"`
 }
 
 // WorkerStats is what a queue knows about one worker.
@@ -96,33 +101,34 @@ type PullerStats struct {
 	Overrun uint64 `json:"overrun"`
 }
 
-// NodeStats is the stats of the queues and workers of a node, at most 1000 of each: those with the
+// Stats is the stats of the queues and workers of a node, at most 1000 of each: those with the
 // most tasks.
-type NodeStats struct {
+type Stats struct {
 	Queues  []QueueStats  `json:"queues"`
 	Workers []PullerStats `json:"workers"`
 	// Omitted counts the entries beyond these.
 	Omitted int `json:"omitted,omitempty"`
 }
 
-// maxStats bounds the queues in a NodeStats, and its workers.
+// maxStats bounds the queues in a Stats, and its workers.
 const maxStats = 1000
 
 // Stats returns what the queue holds and has done.
 func (q *Queue) Stats() QueueStats {
 	q.mu.Lock()
-	s, frozen := q.tasks.State(q.clock.now().UnixNano()), q.failed != nil
+	s, failed := q.tasks.State(q.clock.now().UnixNano()), q.failed != nil
 	q.mu.Unlock()
 	out := QueueStats{
 		Stage: q.route.String(), ID: q.id, Depth: s.Depth, Waiting: s.Ready, Delayed: s.Delayed, Keyed: s.Keyed, InFlight: s.InFlight,
 		Bytes: s.Bytes, Oldest: s.Oldest, DeadLetters: s.Dead, DeadDropped: s.DeadDropped,
-		Pushed: s.Added, Acked: s.Ends[queue.Acked], Dead: s.Ends[queue.DeadLettered], Expired: s.Ends[queue.Expired],
-		Canceled: s.Ends[queue.Canceled], Returned: s.Ends[queue.Returned], Failures: s.Failed, Releases: s.Released,
-		Recalls: s.Recalled, Duplicates: s.Duplicates, LateAcks: s.Late, Frozen: frozen,
+		Pushed: s.Added, Failures: s.Failed, Releases: s.Released, Recalls: s.Recalled, Duplicates: s.Duplicates, LateAcks: s.Late,
 	}
+	out.Ended.Acked, out.Ended.Dead, out.Ended.Expired = s.Ends[queue.Acked], s.Ends[queue.DeadLettered], s.Ends[queue.Expired]
+	out.Ended.Canceled, out.Ended.Returned = s.Ends[queue.Canceled], s.Ends[queue.Returned]
+	out.Disk.Failed = failed
 	if q.store != nil {
 		d := q.store.log.Stats()
-		out.Disk = DiskStats{d.DiskBytes, d.LiveBytes, int64(d.Syncs)}
+		out.Disk.Bytes, out.Disk.Live, out.Disk.Syncs = d.DiskBytes, d.LiveBytes, int64(d.Syncs)
 	}
 	for _, w := range s.Workers {
 		out.Workers = append(out.Workers, WorkerStats{w.ID, w.Connected, w.Slots, w.Window, w.InFlight, w.Service, w.Acked})
@@ -143,12 +149,12 @@ func (w *Worker) Stats() PullerStats {
 }
 
 // StatsOf returns the stats of the queues and workers of a node, sorted by stage.
-func StatsOf(node *link.Node) NodeStats {
+func StatsOf(node *link.Node) Stats {
 	s := systemOf(node)
 	s.mu.Lock()
 	queues, workers := slices.Clone(s.queues), slices.Clone(s.workers)
 	s.mu.Unlock()
-	var out NodeStats
+	var out Stats
 	for _, q := range queues {
 		out.Queues = append(out.Queues, q.Stats())
 	}
@@ -161,7 +167,7 @@ func StatsOf(node *link.Node) NodeStats {
 	return out
 }
 
-func (s *NodeStats) trim() {
+func (s *Stats) trim() {
 	if n := len(s.Queues) - maxStats; n > 0 {
 		slices.SortStableFunc(s.Queues, func(a, b QueueStats) int { return b.Depth - a.Depth })
 		s.Queues, s.Omitted = s.Queues[:maxStats], n
@@ -176,8 +182,8 @@ func (s *NodeStats) trim() {
 // instance, or the one that opts choose. A node answers once it has its first queue or
 // worker. Errors are those of [link.Host.Call], and PermissionDenied if the rule of
 // [Authorize] refuses.
-func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (NodeStats, error) {
-	var s NodeStats
+func QueryStats(ctx context.Context, node *link.Node, service string, opts ...link.CallOption) (Stats, error) {
+	var s Stats
 	err := link.HostOf(node).Call(ctx, statsRoute(service), &struct{}{}, &s, opts...)
 	return s, err
 }

@@ -17,12 +17,11 @@ import (
 // store keeps a durable queue on disk. Tasks and their events are collected under the
 // queue's lock, and one goroutine writes what was collected: the more there is to write,
 // the larger the batches. A task is put in line when it is written, and accepted when it
-// is synced. The next task of a key is put in line when the end of the one before is as
-// durable as Mode says.
+// is synced. The next task of a key is put in line when the end of the one before is
+// written or, with SyncEnds, synced.
 type store struct {
 	queue *Queue
 	log   disk
-	mode  Mode
 	// wake has a signal when there is something to write.
 	wake notify.Flag
 
@@ -211,7 +210,7 @@ func (s *store) append(records []wal.Record) []wal.Record {
 		}
 		pos, err := s.log.AppendReserved(records[:n]...)
 		s.tellRoom(err)
-		if err == nil && s.mode == EveryTask {
+		if err == nil && s.queue.set.syncEnds {
 			err = s.log.Commit(context.Background(), pos)
 		}
 		switch {

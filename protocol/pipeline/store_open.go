@@ -20,8 +20,8 @@ const reserve = 1 << 20
 
 // openStore opens the folder of a queue and restores its contents to the queue, which
 // must not have been used yet.
-func openStore(q *Queue, dir string, mode Mode) (*store, error) {
-	s := &store{queue: q, mode: mode, wake: notify.NewFlag(), numbered: make(chan struct{}), events: events{clock: q.clock}}
+func openStore(q *Queue, dir string) (*store, error) {
+	s := &store{queue: q, wake: notify.NewFlag(), numbered: make(chan struct{}), events: events{clock: q.clock}}
 	found := newRestored()
 	open := openDisk
 	if q.set.disk != nil {

@@ -55,7 +55,7 @@ func TestAStageThatIsFullForLongCostsNoAttempts(t *testing.T) {
 				var faults pipeline.Faults
 				opts := []pipeline.QueueOption{pipeline.Capacity(3, 0)}
 				if onDisk {
-					opts = append(opts, faults.On(dir, pipeline.GroupCommit))
+					opts = append(opts, faults.On(dir))
 				}
 				out := producer(t, middle, opts...)
 				if onDisk {

@@ -8,7 +8,9 @@ import (
 // Bounds and times that comments tell.
 const (
 	MaxBlock         = serve.MaxBlock
+	MaxDurable       = serve.MaxDurable
 	MaxSubscriptions = serve.MaxSubscriptions
 	MaxConcurrency   = maxConcurrency
+	DurableKept      = frame.DurableKept
 	StuckTime        = frame.StuckTime
 )

@@ -168,15 +168,17 @@ func Lease(d time.Duration) SubscribeOption {
 // it gets the messages that were not acked, and those published since, as far back as
 // publishers keep messages. What they no longer keep is reported as a gap.
 //
-// Each publisher keeps the place in memory, for [DurableKept], and loses it when it ends.
-// A publisher that has run for less than that time and does not know the name, whether or
-// not an earlier run of it did, first reports a gap "restart" and begins with the oldest
-// message that it keeps, unless the subscription says where to begin.
+// Each publisher keeps the place in memory, for an hour after the subscription was last
+// connected, and loses it when it ends. A publisher that has run for less than an hour and does
+// not know the name, whether or not an earlier run of it did, first reports a gap "restart" and
+// begins with the oldest message that it keeps, unless the subscription says where to begin.
 //
 // The place belongs to the identity, topic, keys and group of the subscription. The same
 // name of another identity is another place. Only one subscription can have the name at a
 // time: another one waits at each publisher until the first is not connected there, and
-// logs that it waits. [Subscription.Forget] gives the name up.
+// logs that it waits. [Subscription.Forget] gives the name up. A publisher has room for 1024
+// names, and refuses more with ResourceExhausted: an identity may have as many as it leaves
+// free, and up to 16 as long as any are free.
 func Durable(name string) SubscribeOption {
 	return subscribeOption(func(s *settings) { s.ask.Session, s.ask.Durable = name, true })
 }

@@ -88,6 +88,17 @@ func (p *Publisher[T]) Close() {
 	})
 }
 
+// Report is the outcome of publishing a message.
+type Report struct {
+	// Matched is how many subscriptions asked for the message; a group counts as one.
+	Matched int
+	// Queued is how many of these are still to get the message.
+	Queued int
+	// Dropped is how many messages, this one or older ones, overflowed a subscription
+	// because of it. Each is reported to its subscriber in a [Gap].
+	Dropped int
+}
+
 // Publish sends v to all subscriptions of the topic. It encodes v once, however many there
 // are. It does not wait for subscribers, except for those that asked for it with [Backpressure].
 // It waits for these no longer than they asked for, or until ctx ends, and then publishes
@@ -123,7 +134,7 @@ func (p *Publisher[T]) Publish(ctx context.Context, v T, opts ...PublishOption) 
 	report, err := p.send(ctx, &d.post.message)
 	switch {
 	case err == nil:
-		return report, nil
+		return Report(report), nil
 	case errors.Is(err, journal.ErrSealed):
 		return Report{}, link.Errorf(link.Unavailable, "publish to %s: the node is draining and has told its subscriptions that nothing more will come; publish from another node, or earlier in the drain (Config.Limits.DrainTimeout)", p.name)
 	case errors.Is(err, journal.ErrTooLarge):
@@ -158,7 +169,7 @@ func (p *post) check(topic string) error {
 }
 
 // send appends the message to the log, in a span.
-func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report Report, err error) {
+func (p *Publisher[T]) send(ctx context.Context, m *journal.Message) (report journal.Report, err error) {
 	tracer := (*trace.Tracer)(link.HostOf(p.node).Tracer())
 	ctx, span := tracer.StartSend(ctx, p.name)
 	for _, pair := range tracer.Inject(ctx, nil) {

@@ -59,24 +59,3 @@
 //
 // Every error is a *link.Error; test it with errors.Is and a link.Code.
 package pubsub
-
-import (
-	"github.com/linkmesh/link/protocol/pubsub/internal/frame"
-	"github.com/linkmesh/link/protocol/pubsub/internal/journal"
-	"github.com/linkmesh/link/protocol/pubsub/internal/serve"
-)
-
-// Limits that users may have to know.
-const (
-	// DurableKept is how long a publisher keeps the place of a [Durable] subscription that
-	// is not connected.
-	DurableKept = frame.DurableKept
-	// MaxDurable bounds the durable names at one publisher. An identity may have as many
-	// as it leaves free, and up to 16 as long as any are free.
-	MaxDurable = serve.MaxDurable
-)
-
-// Report is the outcome of publishing a message: how many subscriptions asked for it,
-// how many of those have it queued, and how many messages overflowed a subscription
-// because of it. Each overflowed message is reported to its subscriber in a [Gap].
-type Report = journal.Report

@@ -63,7 +63,15 @@ type ReaderStats struct {
 	Patterns []string `json:"patterns"`
 	Class    string   `json:"class"`
 	Group    string   `json:"group,omitempty"`
-	Lag      Lag      `json:"lag"`
+	// Lag is how far behind the subscription is. While Exact is false, Messages is an upper
+	// bound that also counts messages of other subscriptions. Bytes is about the size of the
+	// messages, and Age the age of the oldest one.
+	Lag struct {
+		Messages uint64        `json:"messages"`
+		Bytes    uint64        `json:"bytes"`
+		Age      time.Duration `json:"age"`
+		Exact    bool          `json:"exact"`
+	} `json:"lag"`
 	// Messages counts deliveries, including repetitions.
 	Messages uint64 `json:"messages"`
 	Bytes    uint64 `json:"bytes"`
@@ -75,15 +83,6 @@ type ReaderStats struct {
 	Unpublished bool `json:"unpublished,omitempty"`
 	// StuckFor is how long nothing was taken though there is a backlog.
 	StuckFor time.Duration `json:"stuck_for,omitempty"`
-}
-
-// Lag is how far behind a subscription is. While Exact is false, Messages is an upper bound
-// that also counts messages of other subscriptions. Age is the age of the oldest message.
-type Lag struct {
-	Messages uint64        `json:"messages"`
-	Bytes    uint64        `json:"bytes"`
-	Age      time.Duration `json:"age"`
-	Exact    bool          `json:"exact"`
 }
 
 // SubscriptionStats is a subscription of the node.
@@ -186,10 +185,10 @@ func published(h *serve.Hub, now time.Time) (LogStats, []ReaderStats) {
 		c := &from.Cursor
 		r := ReaderStats{
 			Service: from.Peer.Service(), Instance: from.Peer.Instance, Patterns: from.Patterns, Class: from.Class.String(), Group: from.Group,
-			Lag:      Lag{c.Lag.Messages, c.Lag.Bytes, c.Lag.Age, c.Lag.Exact},
 			Messages: c.Messages, Bytes: c.Bytes, Gaps: gapsByReason(&c.Gaps, c.UnknownGaps), Unacked: c.Unacked,
 			Unpublished: from.Unpublished,
 		}
+		r.Lag.Messages, r.Lag.Bytes, r.Lag.Age, r.Lag.Exact = c.Lag.Messages, c.Lag.Bytes, c.Lag.Age, c.Lag.Exact
 		if !c.StuckSince.IsZero() {
 			r.StuckFor = max(now.Sub(c.StuckSince), 0)
 		}

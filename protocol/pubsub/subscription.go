@@ -158,7 +158,7 @@ func (s *Subscription[T]) AckRange(publisher string, first, last uint64) {
 func (s *Subscription[T]) Err() error { return s.box.Err() }
 
 // Forget closes a [Durable] subscription and gives up its name at the publishers that it is
-// connected to. Other publishers keep the name for [DurableKept].
+// connected to. Other publishers keep the name for an hour.
 func (s *Subscription[T]) Forget() {
 	s.box.Forget()
 	s.Close()

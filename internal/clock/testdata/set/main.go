@@ -169,7 +169,7 @@ func checkFences(ctx context.Context, client *link.Node) error {
 		setClock(-time.Duration(i) * time.Hour)
 		opts := []pipeline.QueueOption{pipeline.OnDeadLetter(func(pipeline.DeadLetter) {})}
 		if durable {
-			opts = append(opts, pipeline.Durable(folder, pipeline.EveryTask))
+			opts = append(opts, pipeline.Durable(folder), pipeline.SyncEnds())
 		}
 		p, err := pipeline.NewProducer(client, work, opts...)
 		if err != nil {

@@ -9,34 +9,23 @@ import (
 	"github.com/linkmesh/link/protocol/pubsub/internal/subject"
 )
 
-// Subscribe is the first frame of a subscription. Its keys are never renumbered. Age, Lease
-// and Block are in microseconds, and Since is in microseconds since 1970.
+// Subscribe is the first frame of a subscription. Its keys are never renumbered. Lease and Block
+// are in microseconds. The fields of Begin and Limits are keys of the same map.
 type Subscribe struct {
+	Begin
+	Limits
+
 	Patterns []string `cbor:"1,keyasint"`
 	Keys     []string `cbor:"2,keyasint,omitempty"`
 	Class    uint8    `cbor:"3,keyasint,omitempty"`
 	Overflow uint8    `cbor:"4,keyasint,omitempty"`
-	// Start is one of the constants from StartNew to StartFeed.
-	Start    uint8  `cbor:"5,keyasint,omitempty"`
-	Last     int    `cbor:"6,keyasint,omitempty"`
-	Since    int64  `cbor:"7,keyasint,omitempty"`
-	Position []byte `cbor:"8,keyasint,omitempty"`
-	Group    string `cbor:"9,keyasint,omitempty"`
-	Session  string `cbor:"10,keyasint,omitempty"`
-	// Messages, Bytes and Age are limits; 0 is the default of the class.
-	Messages int   `cbor:"11,keyasint,omitempty"`
-	Bytes    int   `cbor:"12,keyasint,omitempty"`
-	Age      int64 `cbor:"13,keyasint,omitempty"`
-	Lease    int64 `cbor:"14,keyasint,omitempty"`
+	Group    string   `cbor:"9,keyasint,omitempty"`
+	Session  string   `cbor:"10,keyasint,omitempty"`
+	Lease    int64    `cbor:"14,keyasint,omitempty"`
 	// Block is how long publishers wait for the subscription, for each message.
 	Block int64 `cbor:"15,keyasint,omitempty"`
-	// Seq is the number to start with, or the number in the feed to start after.
-	Seq uint64 `cbor:"16,keyasint,omitempty"`
 	// Credit is how many messages a member of a group is trusted with.
 	Credit int `cbor:"17,keyasint,omitempty"`
-	// Again holds the first and last number of each range of messages before Position that
-	// are to be delivered again. It is for AtLeastOnce.
-	Again []uint64 `cbor:"18,keyasint,omitempty"`
 	// Told counts the gaps that were received in the session.
 	Told uint64 `cbor:"19,keyasint,omitempty"`
 	// Durable makes the session stay for DurableKept when its subscriber ends.
@@ -46,6 +35,29 @@ type Subscribe struct {
 	// Young is set if a durable subscription began less than DurableKept ago, so that an
 	// earlier subscription may have had the name.
 	Young bool `cbor:"22,keyasint,omitempty"`
+}
+
+// Begin says where a subscription begins.
+type Begin struct {
+	// Start is one of the constants from StartNew to StartFeed.
+	Start uint8 `cbor:"5,keyasint,omitempty"`
+	Last  int   `cbor:"6,keyasint,omitempty"`
+	// Since is in microseconds since 1970.
+	Since    int64  `cbor:"7,keyasint,omitempty"`
+	Position []byte `cbor:"8,keyasint,omitempty"`
+	// Seq is the number to start with, or the number in the feed to start after.
+	Seq uint64 `cbor:"16,keyasint,omitempty"`
+	// Again holds the first and last number of each range of messages before Position that
+	// are to be delivered again. It is for AtLeastOnce.
+	Again []uint64 `cbor:"18,keyasint,omitempty"`
+}
+
+// Limits bound what may wait for a subscription; 0 is the default of the class. Age is in
+// microseconds.
+type Limits struct {
+	Messages int   `cbor:"11,keyasint,omitempty"`
+	Bytes    int   `cbor:"12,keyasint,omitempty"`
+	Age      int64 `cbor:"13,keyasint,omitempty"`
 }
 
 // MaxSubscribe bounds a SUBSCRIBE, in bytes: 64 patterns of maximum length, 1024 keys of
@@ -111,7 +123,7 @@ type Subscribed struct {
 	Anew bool `cbor:"5,keyasint,omitempty"`
 }
 
-// Values of [Subscribe].Start, which say where a subscription starts. They are those of package
+// Values of [Begin].Start, which say where a subscription starts. They are those of package
 // journal, and are never renumbered.
 const (
 	StartNew uint8 = iota
@@ -124,30 +136,30 @@ const (
 	StartFeed
 )
 
-func (s *Subscribe) start() (journal.Start, error) {
-	switch s.Start {
+func (b *Begin) start() (journal.Start, error) {
+	switch b.Start {
 	case StartNew:
 		return journal.StartNew(), nil
 	case StartAll:
 		return journal.StartAll(), nil
 	case StartLast:
-		return journal.StartLast(s.Last), nil
+		return journal.StartLast(b.Last), nil
 	case StartLastPerKey:
 		return journal.StartLastPerKey(), nil
 	case StartAt:
-		p, rest, err := journal.ParsePosition(s.Position)
+		p, rest, err := journal.ParsePosition(b.Position)
 		if err != nil || len(rest) > 0 {
 			return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: the position to resume at is malformed")
 		}
 		return journal.StartAt(p), nil
 	case StartTime:
-		return journal.StartTime(time.UnixMicro(s.Since)), nil
+		return journal.StartTime(time.UnixMicro(b.Since)), nil
 	case StartSeq:
-		return journal.StartSeq(s.Seq), nil
+		return journal.StartSeq(b.Seq), nil
 	case StartFeed:
-		return journal.StartFeed(s.Seq), nil
+		return journal.StartFeed(b.Seq), nil
 	default:
-		return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: start %d is unknown", s.Start)
+		return journal.Start{}, link.Errorf(link.InvalidArgument, "subscribe: start %d is unknown", b.Start)
 	}
 }
 

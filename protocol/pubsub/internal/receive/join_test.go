@@ -13,7 +13,7 @@ import (
 // TestWhatComesAgainFitsAFrame checks that the SUBSCRIBE of a subscription that resumes fits a
 // frame, however many messages wait for an ack.
 func TestWhatComesAgainFitsAFrame(t *testing.T) {
-	m := newMember("orders", "orders-1", &frame.Subscribe{Class: uint8(journal.AtLeastOnce), Messages: journal.MaxWindow}, false)
+	m := newMember("orders", "orders-1", &frame.Subscribe{Class: uint8(journal.AtLeastOnce), Limits: frame.Limits{Messages: journal.MaxWindow}}, false)
 	for seq := range uint64(100_000) {
 		m.out[2*seq+1<<40] = held{}
 	}

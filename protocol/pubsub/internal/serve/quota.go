@@ -26,7 +26,7 @@ const (
 func (h *Hub) takeSession(peer link.Peer, durable bool) (ended func(), err error) {
 	pool, name := h.kept, "sessions of AtLeastOnce"
 	if durable {
-		pool, name = h.durable, "durable names (pubsub.MaxDurable)"
+		pool, name = h.durable, "durable names (pubsub.Durable)"
 	}
 	holder := pool.Holder(flow.KeyOf(peer))
 	if err := holder.Take(1); err != nil {
