@@ -106,8 +106,10 @@ type instanceOption string
 
 func (o instanceOption) applyCall(c *callConfig) { c.ask.Instance = string(o) }
 
-// OnInstance sends the call to the instance with this ID and no other, whatever
-// the topology says. If it cannot be reached the call fails with [Unavailable].
+// OnInstance sends the call to the instance with this ID and no other, wherever the
+// topology or other options would send it. The timeout, retries, mirror and fault of the
+// topology apply as to any call. If the instance cannot be reached the call fails with
+// [Unavailable].
 func OnInstance(id string) CallOption { return instanceOption(id) }
 
 type creditOption struct{ messages, bytes int }

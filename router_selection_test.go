@@ -678,7 +678,7 @@ func TestAFailoverByPlaceOfANodeThatIsNowhereIsSaid(t *testing.T) {
 		mesh := linktest.NewMesh(t)
 		for word, key := range map[string]string{"zone": "zone", "region": "region", "dc": "dc"} {
 			log := &logBuffer{}
-			doc := &topology.Document{Version: topology.Version, Services: map[string]topology.Service{"orders": {Failover: []string{word, "any"}}}}
+			doc := &topology.Document{Services: map[string]topology.Service{"orders": {Failover: []string{word, "any"}}}}
 			for _, tags := range [][]string{nil, {key + "=1"}} {
 				client := mesh.Node(link.Config{Routing: link.Routing{Topology: doc}, Logger: log.logger(), Tags: tags})
 				if _, err := client.Explain(t.Context(), putOrder.Route()); err != nil {

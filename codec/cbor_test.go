@@ -196,7 +196,7 @@ func TestErrorsNameCodecOperationAndType(t *testing.T) {
 
 func FuzzCBORDecode(f *testing.F) {
 	c := codec.CBOR()
-	for _, s := range codectest.Samples() {
+	for _, s := range codecvalues.Common() {
 		in, err := c.Append(nil, s.Value)
 		if err != nil {
 			f.Fatal(err)

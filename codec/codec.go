@@ -35,7 +35,8 @@
 //     int64, float64, bool or nil. There, a time is decoded as text; an integer
 //     beyond int64, or a map with keys other than text, is an error.
 //   - big.Int and tags are errors on both sides.
-//   - a value that contains itself has no encoding: Append returns [ErrCycle].
+//   - a value that contains itself, through pointers, maps, slices or interfaces,
+//     has no encoding: the error of Append says that the value holds itself.
 //
 // Decoding is hardened. Bodies with duplicate keys, tags, indefinite lengths,
 // invalid UTF-8, trailing bytes, or beyond the [Limits] are refused before or
@@ -76,8 +77,8 @@
 //
 // # Errors
 //
-// Append and Decode return *[Error], in which errors.As finds a *[LimitError] and
-// errors.Is finds [ErrCycle]; constructors return [ErrLimits].
+// Append and Decode return *[Error], in which errors.As finds a *[LimitError] if a
+// limit is exceeded; constructors return [ErrLimits].
 //
 // # Testing
 //

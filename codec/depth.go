@@ -21,11 +21,11 @@ const (
 
 var (
 	errTooDeep  = errors.New("nests too deep")
-	errPointers = fmt.Errorf("%w: more than %d pointers lead to nothing but each other", ErrCycle, maxPointers)
+	errPointers = fmt.Errorf("%w: more than %d pointers lead to nothing but each other", errCycle, maxPointers)
 )
 
 func errBroken(t reflect.Type) error {
-	return fmt.Errorf("%w: a pointer in type %v leads to nothing but pointers", ErrCycle, t)
+	return fmt.Errorf("%w: a pointer in type %v leads to nothing but pointers", errCycle, t)
 }
 
 // fits returns an error for a value that nests too deep, and for a value that contains itself.
@@ -44,11 +44,11 @@ func (c *cborCodec) fits(v any, k *compiled) error {
 	return c.tooDeep(v, k)
 }
 
-// tooDeep returns the error for a value that nests too deep: [ErrCycle] if it contains itself, otherwise a
+// tooDeep returns the error for a value that nests too deep: [errCycle] if it contains itself, otherwise a
 // [*LimitError].
 func (c *cborCodec) tooDeep(v any, k *compiled) error {
 	w := walker{layouts: &c.plans.layouts, most: maxTrace, parts: c.parts, left: c.parts, path: make(map[visit]struct{})}
-	if err := w.walk(reflect.ValueOf(v), c.plans.layouts.of(k.t), 0); errors.Is(err, ErrCycle) {
+	if err := w.walk(reflect.ValueOf(v), c.plans.layouts.of(k.t), 0); errors.Is(err, errCycle) {
 		return err
 	}
 	return &LimitError{limitNesting, c.limits.MaxNesting, int64(w.deepest)}
@@ -140,7 +140,7 @@ func (w *walker) walk(v reflect.Value, l *layout, level int) error {
 	return w.traced(v, l, level)
 }
 
-// traced keeps v on the path while its parts are walked. It returns [ErrCycle] if v is on the path already.
+// traced keeps v on the path while its parts are walked. It returns [errCycle] if v is on the path already.
 func (w *walker) traced(v reflect.Value, l *layout, level int) error {
 	at := visit{t: v.Type()}
 	switch {
@@ -152,7 +152,7 @@ func (w *walker) traced(v reflect.Value, l *layout, level int) error {
 		return w.inside(v, l, level)
 	}
 	if _, again := w.path[at]; again {
-		return fmt.Errorf("%w, as a part of type %v", ErrCycle, at.t)
+		return fmt.Errorf("%w, as a part of type %v", errCycle, at.t)
 	}
 	w.path[at] = struct{}{}
 	defer delete(w.path, at)

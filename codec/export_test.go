@@ -2,10 +2,11 @@ package codec
 
 import "reflect"
 
-// The default limits.
+// The default limits, and the memory that every body may take.
 const (
 	DefaultMaxNesting   = defaultMaxNesting
 	DefaultMaxExpansion = defaultMaxExpansion
+	FreeMemory          = freeMemory
 )
 
 // Library returns c, made by [NewCBOR], without its plans: every value goes

@@ -16,17 +16,16 @@ const (
 	defaultMaxExpansion = 60
 )
 
-// FreeMemory is how many bytes of memory every body may take, regardless of [Limits.MaxExpansion]. Small
-// messages often have a few large and mostly empty structs, which cost little.
-const FreeMemory = 4 << 20
+// freeMemory is how many bytes of memory every body may take, regardless of [Limits.MaxExpansion].
+const freeMemory = 4 << 20
 
 // ErrLimits is wrapped by the error of a constructor whose [Limits] are out of
 // range.
 var ErrLimits = errors.New("limit out of range")
 
-// ErrCycle is wrapped by the error of Append for a value that contains itself, through pointers, maps, slices
-// or interfaces. Such a value has no encoding.
-var ErrCycle = errors.New("the value holds itself")
+// errCycle is wrapped by the error for a value that contains itself, through pointers, maps, slices or interfaces.
+// Such a value has no encoding.
+var errCycle = errors.New("the value holds itself")
 
 // Limits bounds what Decode accepts and what Append writes. Both check it, so that a message that its receiver
 // would refuse fails at its sender. There is no limit on the number of elements: a body is bounded by its bytes
@@ -37,8 +36,9 @@ type Limits struct {
 	MaxNesting int
 
 	// MaxExpansion is how many bytes of memory each byte of a body may become in the destination, from 1 to
-	// 2147483647. Zero means 60. [FreeMemory] is always allowed. The memory is estimated
-	// from the types before anything is decoded. It counts what Decode allocates, not what v took before.
+	// 2147483647. Zero means 60. 4 MiB are always allowed, because small messages often have a few large and
+	// mostly empty structs. The memory is estimated from the types before anything is decoded. It counts what
+	// Decode allocates, not what v took before.
 	MaxExpansion int
 }
 
@@ -100,4 +100,4 @@ func within(field string, value, lowest, highest int) error {
 }
 
 // memory returns how many bytes of memory a body of n bytes may take.
-func (l Limits) memory(n int) int64 { return max(FreeMemory, int64(n)*int64(l.MaxExpansion)) }
+func (l Limits) memory(n int) int64 { return max(freeMemory, int64(n)*int64(l.MaxExpansion)) }

@@ -18,7 +18,7 @@ import (
 // TestHonestMessagesPassTheDefaults checks that messages that applications send stay within the default
 // limits.
 func TestHonestMessagesPassTheDefaults(t *testing.T) {
-	// Larger messages are no different: beyond FreeMemory they may take as much memory for each byte.
+	// Larger messages are no different: beyond what every body may take they may take as much memory for each byte.
 	const size = 256 << 10
 	type point struct {
 		X int `cbor:"1,keyasint"`

@@ -10,7 +10,7 @@ func (d *decoder) document(path string, n *yaml.Node) *Document {
 		field{"defaults", into(&doc.Defaults, d.defaults)},
 	)
 	if _, ok := d.source.at["version"]; !ok && n.Kind == yaml.MappingNode {
-		d.at(position{n.Line, n.Column}, "version", "is missing; write %q at the top", "version: "+Version)
+		d.at(position{n.Line, n.Column}, "version", "is missing; write %q at the top", "version: "+currentVersion)
 	}
 	return doc
 }

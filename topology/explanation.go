@@ -10,26 +10,26 @@ type Explanation struct {
 	// Name means any call to the service.
 	Kind, Name string
 
-	// Caller is the name of the calling service.
-	Caller string
-
-	// Zone, Region and Datacenter are where the caller is. An empty one is not known.
-	Zone, Region, Datacenter string
+	// Caller names the calling service and where the caller is. An empty field is not known.
+	Caller struct{ Service, Zone, Region, Datacenter string }
 
 	// Written reports whether a document has an entry for the service.
 	Written bool
 
-	// Asked reports whether the policy decided. It did not if the call names its instance; Fixed says so then.
+	// Asked reports whether the policy chose where the call goes. It did not if the call names its instance
+	// (link.OnInstance): then Target is that instance, Fixed says so, Shares, Sticky and Key are empty, and the
+	// only level is every instance. Rule, Timeout, Retry, Mirror and Fault apply nevertheless.
 	Asked bool
 
 	// Rule is the index of the route that matched, or -1 if none did.
 	Rule int
 
-	// Passed are the routes that were tried before and did not match.
-	Passed []Passed
+	// Passed says why the routes before the one that matched did not, such as "is for method orders/export", by
+	// the index of the route. It has all routes if none matched.
+	Passed []string
 
-	// Shares are the targets of the rule, greatest share first.
-	Shares []Share
+	// Shares are the targets of the rule.
+	Shares Split
 
 	// Target is the chosen target: a key of Route.To, or the instance that the call names.
 	Target string
@@ -40,7 +40,7 @@ type Explanation struct {
 	// Key is the key that decided. It is empty after a random choice, and if there was only one target.
 	Key string
 
-	// Fixed says why the policy's own choice was overridden. It is empty if it was not.
+	// Fixed says why the policy's own choice was overridden, or that it was not asked. It is empty otherwise.
 	Fixed string
 
 	// Timeout is that of the policy, else that of the method, for a call whose context has no deadline; zero
@@ -57,18 +57,6 @@ type Explanation struct {
 
 	// Instances are those of Service and of all services in Levels, by service, level and ID.
 	Instances []ExplainedInstance
-}
-
-// Passed is a route that did not match. Why is a text such as "is for method orders/export".
-type Passed struct {
-	Rule int
-	Why  string
-}
-
-// Share is a target and its share of the calls in percent.
-type Share struct {
-	Target string
-	Share  int
 }
 
 // ExplainedLevel is a set of instances to try, their number, and the level's share of the calls.
@@ -99,8 +87,10 @@ type ExplainedLevel struct {
 	Takes float64
 }
 
-// Candidate is an instance of a service as the caller knows it.
-type Candidate struct {
+// ExplainedInstance is an instance as the caller knows it, and why it was or was not chosen.
+type ExplainedInstance struct {
+	Service string
+
 	ID, Addr string
 
 	// Tags are in any order.
@@ -121,13 +111,6 @@ type Candidate struct {
 
 	// Note is what else is known: "connected, 3 in flight, 1.2ms".
 	Note string
-}
-
-// ExplainedInstance is an instance and why it was or was not chosen.
-type ExplainedInstance struct {
-	Candidate
-
-	Service string
 
 	// Level is the first level that holds the instance, counted from 1, or 0 if none does.
 	Level int

@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -52,11 +53,13 @@ func (e *printer) writeHead(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "any call to %s", safe(e.Service))
 	}
-	if e.Caller != "" {
-		fmt.Fprintf(b, " from %s", safe(e.Caller))
+	if e.Caller.Service != "" {
+		fmt.Fprintf(b, " from %s", safe(e.Caller.Service))
 	}
 	var place []string
-	for _, p := range []struct{ what, name string }{{reach.Zone, e.Zone}, {reach.Region, e.Region}, {reach.Datacenter, e.Datacenter}} {
+	for _, p := range []struct{ what, name string }{
+		{reach.Zone, e.Caller.Zone}, {reach.Region, e.Caller.Region}, {reach.Datacenter, e.Caller.Datacenter},
+	} {
 		if p.name != "" {
 			place = append(place, p.what+" "+safe(p.name))
 		}
@@ -69,9 +72,6 @@ func (e *printer) writeHead(b *strings.Builder) {
 
 func (e *printer) writeRule(b *strings.Builder) {
 	switch {
-	case !e.Asked:
-		fmt.Fprintf(b, "the topology is not asked: %s\n", e.Fixed)
-		return
 	case e.Rule >= 0:
 		fmt.Fprintf(b, "routes[%d]: ", e.Rule)
 	case len(e.Passed) > 0:
@@ -81,14 +81,18 @@ func (e *printer) writeRule(b *strings.Builder) {
 	default:
 		b.WriteString("no policy: ")
 	}
-	b.WriteString("to " + e.choice() + "\n")
+	if e.Asked {
+		b.WriteString("to " + e.choice() + "\n")
+	} else {
+		fmt.Fprintf(b, "%s; the topology chooses none\n", safe(e.Fixed))
+	}
 	var passed []string
-	for i, p := range e.Passed {
+	for i, why := range e.Passed {
 		if i == maxPassed {
 			passed = append(passed, fmt.Sprintf("and %d more", len(e.Passed)-i))
 			break
 		}
-		passed = append(passed, fmt.Sprintf("routes[%d] %s", p.Rule, p.Why))
+		passed = append(passed, fmt.Sprintf("routes[%d] %s", i, why))
 	}
 	if len(passed) > 0 {
 		fmt.Fprintf(b, "  (%s)\n", strings.Join(passed, "; "))
@@ -103,9 +107,13 @@ func (e *printer) choice() string {
 	if len(e.Shares) == 1 {
 		return e.Target
 	}
-	shares := make([]string, len(e.Shares))
-	for i, s := range e.Shares {
-		shares[i] = fmt.Sprintf("%s %d%%", s.Target, s.Share)
+	// The greatest share comes first.
+	targets := slices.SortedFunc(maps.Keys(e.Shares), func(a, b string) int {
+		return cmp.Or(cmp.Compare(e.Shares[b], e.Shares[a]), cmp.Compare(a, b))
+	})
+	shares := make([]string, len(targets))
+	for i, target := range targets {
+		shares[i] = fmt.Sprintf("%s %d%%", target, e.Shares[target])
 	}
 	text := strings.Join(shares, ", ")
 	switch {
@@ -199,11 +207,11 @@ func (e *printer) place(l *ExplainedLevel) string {
 	var what, name string
 	switch l.Scope {
 	case reach.Zone:
-		what, name = "zone", e.Zone
+		what, name = "zone", e.Caller.Zone
 	case reach.Region:
-		what, name = "region", e.Region
+		what, name = "region", e.Caller.Region
 	case reach.Datacenter:
-		what, name = "datacenter", e.Datacenter
+		what, name = "datacenter", e.Caller.Datacenter
 	default:
 		return text
 	}
@@ -235,16 +243,16 @@ func (e *printer) writeInstances(w *tabwriter.Writer, list []ExplainedInstance) 
 }
 
 // marks lists tags, zone and weight, each once.
-func (c *Candidate) marks(weighted bool) string {
-	marks := sortedSet(c.Tags)
+func (in *ExplainedInstance) marks(weighted bool) string {
+	marks := sortedSet(in.Tags)
 	add := func(key, value string) {
 		if mark := key + "=" + value; value != "" && !slices.Contains(marks, mark) {
 			marks = append(marks, mark)
 		}
 	}
-	add("zone", c.Zone)
-	if weighted && c.Weight != 0 {
-		add("weight", strconv.Itoa(c.Weight))
+	add("zone", in.Zone)
+	if weighted && in.Weight != 0 {
+		add("weight", strconv.Itoa(in.Weight))
 	}
 	if len(marks) == 0 {
 		return "-"

@@ -59,7 +59,7 @@ func (d *decoder) syntax(data []byte) *yaml.Node {
 	doc, err := next(decode)
 	switch {
 	case errors.Is(err, io.EOF), err == nil && emptyNode(doc):
-		d.at(position{1, 1}, "", "the document is empty; a document begins with %q", "version: "+Version)
+		d.at(position{1, 1}, "", "the document is empty; a document begins with %q", "version: "+currentVersion)
 		return nil
 	case err != nil:
 		d.badSyntax(data, err)

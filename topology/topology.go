@@ -145,8 +145,8 @@ import (
 	"time"
 )
 
-// Version is the document version that this package reads.
-const Version = "link/v1"
+// currentVersion is the document version that this package reads.
+const currentVersion = "link/v1"
 
 // Document is the policy as written. The zero value allows every instance of every service.
 //

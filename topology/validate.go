@@ -59,8 +59,8 @@ func (s Service) ways() reach.Service {
 
 // validateFields checks everything that can be checked one service at a time.
 func (d *Document) validateFields(p *problems) {
-	if d.Version != "" && d.Version != Version {
-		p.invalid("version", "%s is not known, want %q", errtext.Quote(d.Version), Version)
+	if d.Version != "" && d.Version != currentVersion {
+		p.invalid("version", "%s is not known, want %q", errtext.Quote(d.Version), currentVersion)
 	}
 	p.limit("services", "services", len(d.Services), limits.MaxServices)
 	for _, name := range slices.Sorted(maps.Keys(d.Services)) {

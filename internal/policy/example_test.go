@@ -27,7 +27,7 @@ func Example() {
 		return
 	}
 
-	instances := map[string][]topology.Candidate{
+	instances := map[string][]topology.ExplainedInstance{
 		"orders": {
 			{ID: "orders-01JZ", Addr: "10.0.0.5:7443", Tags: []string{"v1"}, Zone: "eu-1a", Region: "eu", Note: "connected, 3 in flight, 1.2ms"},
 			{ID: "orders-01K2", Addr: "10.0.0.6:7443", Tags: []string{"v1"}, Zone: "eu-1a", Region: "eu", Note: "connected"},
@@ -41,7 +41,7 @@ func Example() {
 	fmt.Print(policy.Explain(compiled, "orders",
 		policy.Request{Kind: "method", Name: "get", Caller: "billing", Meta: policy.MetadataMap{"user-id": "ada"}},
 		policy.Locality{Zone: "eu-1a", Region: "eu"},
-		func(service string) []topology.Candidate { return instances[service] }))
+		func(service string) []topology.ExplainedInstance { return instances[service] }))
 	// Output:
 	// method orders/get from billing (zone eu-1a, region eu)
 	// routes[0]: to stable 95%, canary 5%; sticky meta:user-id "ada" -> stable

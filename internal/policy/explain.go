@@ -22,48 +22,66 @@ type explainer struct {
 	levels []Level
 }
 
-// Explain says what p does with a call to service from a caller at a locality. Candidates returns the
-// instances of a service, which are not kept. Explain calls it once for each service that the call
-// may reach; nil means that no instances are known. Panic thresholds belong to load balancing and are
-// left to the caller: it leaves Trouble empty for an ejected instance that a panic makes available.
-func Explain(p *Policy, service string, r Request, at Locality, candidates func(service string) []topology.Candidate) topology.Explanation {
-	return ExplainPlan(p, service, r, nil, at, candidates)
+// Explain says what p does with a call to service from a caller at a locality. Instances returns the
+// instances of a service, whose Service, Level, Chosen and Reason Explain sets in its own copies. Explain
+// calls it once for each service that the call may reach; nil means that no instances are known. Panic
+// thresholds belong to load balancing and are left to the caller: it leaves Trouble empty for an ejected
+// instance that a panic makes available.
+func Explain(p *Policy, service string, r Request, at Locality, instances func(service string) []topology.ExplainedInstance) topology.Explanation {
+	return ExplainPlan(p, service, r, nil, at, instances)
 }
 
 // ExplainPlan is like Explain, for a caller that has chosen among the targets of the rule itself: plan
 // is the plan it chose, or nil. A plan that does not belong to the matching rule is ignored.
-func ExplainPlan(p *Policy, service string, r Request, plan *Plan, at Locality, candidates func(service string) []topology.Candidate) topology.Explanation {
-	plans := p.Service(service)
-	e := explainer{request: &r, at: at, Explanation: topology.Explanation{
-		Service: service, Kind: r.Kind, Name: r.Name, Caller: r.Caller, Zone: at.Zone, Region: at.Region, Datacenter: at.Datacenter,
-		Written: plans.written, Asked: true,
-	}}
-	for i := range plans.rules {
-		rule := &plans.rules[i]
-		if !rule.match.matches(&r) {
-			e.Passed = append(e.Passed, topology.Passed{Rule: i, Why: rule.match.why(&r)})
-			continue
-		}
-		if e.plan, e.Key = rule.choose(&r); plan != nil && plan != e.plan && rule.leadsTo(plan) {
-			e.plan, e.Key, e.Fixed = plan, "", "what the call asks for itself"
-		}
-		e.Sticky = rule.source(&r)
-		for _, t := range rule.split.targets {
-			e.Shares = append(e.Shares, topology.Share{Target: t.plan.Target, Share: t.share})
-		}
-		break
+func ExplainPlan(p *Policy, service string, r Request, plan *Plan, at Locality, instances func(service string) []topology.ExplainedInstance) topology.Explanation {
+	e, rule := newExplainer(p, service, &r, at)
+	if e.plan, e.Key = rule.choose(&r); plan != nil && plan != e.plan && rule.leadsTo(plan) {
+		e.plan, e.Key, e.Fixed = plan, "", "what the call asks for itself"
 	}
-	slices.SortStableFunc(e.Shares, func(a, b topology.Share) int { return cmp.Compare(b.Share, a.Share) })
+	e.Asked, e.Target, e.Sticky = true, e.plan.Target, rule.source(&r)
+	e.Shares = make(topology.Split, len(rule.split.targets))
+	for _, t := range rule.split.targets {
+		e.Shares[t.plan.Target] = t.share
+	}
 	e.settings()
 	e.expand(p, e.plan, "")
-	e.instances(candidates)
+	e.enlist(instances)
 	return e.Explanation
+}
+
+// ExplainInstance is like Explain, for a call that names its instance by ID. The rule that matches chooses no target
+// for it, but applies otherwise. The caller sets Trouble for all instances but that one.
+func ExplainInstance(p *Policy, service string, r Request, id string, at Locality, instances func(service string) []topology.ExplainedInstance) topology.Explanation {
+	e, rule := newExplainer(p, service, &r, at)
+	// What is not about where calls go is the same for all targets of the rule.
+	plan := *rule.split.targets[0].plan
+	plan.Levels, plan.others = []Level{{Service: service}}, nil
+	e.plan, e.Target, e.Fixed = &plan, id, "the call names its instance, "+id
+	e.settings()
+	e.expand(p, e.plan, "")
+	e.Levels[0].How = "named by the call"
+	e.enlist(instances)
+	return e.Explanation
+}
+
+// newExplainer begins an explanation, up to the rule that matches, which it returns. The last rule matches every call.
+func newExplainer(p *Policy, service string, r *Request, at Locality) (*explainer, *rule) {
+	plans := p.Service(service)
+	e := &explainer{request: r, at: at}
+	e.Service, e.Kind, e.Name, e.Written = service, r.Kind, r.Name, plans.written
+	e.Caller.Service, e.Caller.Zone, e.Caller.Region, e.Caller.Datacenter = r.Caller, at.Zone, at.Region, at.Datacenter
+	matching := &plans.rules[0]
+	for i := 1; !matching.match.matches(r); i++ {
+		e.Passed = append(e.Passed, matching.match.why(r))
+		matching = &plans.rules[i]
+	}
+	return e, matching
 }
 
 // settings copies what the plan says, so that a caller who changes the explanation changes no plan.
 func (e *explainer) settings() {
 	p := e.plan
-	e.Rule, e.Target, e.Timeout, e.Retry = p.Rule, p.Target, p.Timeout, p.Retry
+	e.Rule, e.Timeout, e.Retry = p.Rule, p.Timeout, p.Retry
 	e.Retry.On = slices.Clone(p.Retry.On)
 	if m := p.Mirror; m != nil {
 		e.Mirror = &topology.Mirror{To: maps.Clone(m.To), Percent: m.Percent}
@@ -130,8 +148,8 @@ func (p *Plan) how(r *Request) string {
 	return string(p.LB.Policy)
 }
 
-// instances fills in the instances, and the counts and shares of the levels.
-func (e *explainer) instances(candidates func(string) []topology.Candidate) {
+// enlist fills in the instances, and the counts and shares of the levels.
+func (e *explainer) enlist(instances func(string) []topology.ExplainedInstance) {
 	services := []string{e.Service}
 	for i := range e.Levels {
 		if s := e.Levels[i].Service; !slices.Contains(services, s) {
@@ -139,12 +157,13 @@ func (e *explainer) instances(candidates func(string) []topology.Candidate) {
 		}
 	}
 	for _, service := range services {
-		if candidates == nil {
+		if instances == nil {
 			break
 		}
 		first := len(e.Instances)
-		for _, c := range candidates(service) {
-			e.Instances = append(e.Instances, topology.ExplainedInstance{Candidate: c, Service: service})
+		for _, in := range instances(service) {
+			in.Service, in.Level = service, 0
+			e.Instances = append(e.Instances, in)
 			e.enter(&e.Instances[len(e.Instances)-1])
 		}
 		slices.SortStableFunc(e.Instances[first:], func(a, b topology.ExplainedInstance) int {

@@ -21,17 +21,19 @@ type explained struct {
 		Kind, Name, Caller, Key string
 		Meta                    policy.MetadataMap
 		Random                  uint64
+		// Instance is the ID of the instance that the call names, if it does.
+		Instance string
 	}
 	Zone, Region, DC string
-	// Trouble, Note and Weight are set on the candidates with these instance IDs.
+	// Trouble, Note and Weight are set on the instances with these instance IDs.
 	Trouble map[string]string
 	Note    map[string]string
 	Weight  map[string]int
 }
 
 // fleet returns the instances of a service, which are the same in every case.
-func fleet(service string) []topology.Candidate {
-	list := []topology.Candidate{
+func fleet(service string) []topology.ExplainedInstance {
+	list := []topology.ExplainedInstance{
 		{ID: "orders-01J9", Addr: "10.0.0.5:7443", Tags: []string{"v1", "zone=eu-1a"}, Zone: "eu-1a", Region: "eu", Datacenter: "dc1"},
 		{ID: "orders-01K2", Addr: "10.0.0.6:7443", Tags: []string{"v1", "zone=eu-1a"}, Zone: "eu-1a", Region: "eu", Datacenter: "dc1"},
 		{ID: "orders-01K7", Addr: "10.0.0.7:7443", Tags: []string{"v2"}, Zone: "eu-1a", Region: "eu", Datacenter: "dc1"},
@@ -40,8 +42,8 @@ func fleet(service string) []topology.Candidate {
 		{ID: "orders-01P8", Addr: "10.9.0.6:7443", Tags: []string{"v1"}},
 		{ID: "orders-dr-01A1", Addr: "10.7.0.1:7443", Tags: []string{"v1"}, Zone: "eu-9z", Region: "eu"},
 	}
-	return slices.DeleteFunc(list, func(c topology.Candidate) bool {
-		return !strings.HasPrefix(c.ID, service+"-0")
+	return slices.DeleteFunc(list, func(in topology.ExplainedInstance) bool {
+		return !strings.HasPrefix(in.ID, service+"-0")
 	})
 }
 
@@ -60,17 +62,27 @@ func TestExplain(t *testing.T) {
 			c.Service = "orders"
 		}
 		asked := map[string]int{}
-		e := policy.Explain(p, c.Service, policy.Request{
+		r := policy.Request{
 			Kind: c.Call.Kind, Name: c.Call.Name, Caller: c.Call.Caller, Key: c.Call.Key, Meta: c.Call.Meta, Random: c.Call.Random,
-		}, policy.Locality{Zone: c.Zone, Region: c.Region, Datacenter: c.DC}, func(service string) []topology.Candidate {
+		}
+		at := policy.Locality{Zone: c.Zone, Region: c.Region, Datacenter: c.DC}
+		instances := func(service string) []topology.ExplainedInstance {
 			asked[service]++
 			list := fleet(service)
 			for i := range list {
 				in := &list[i]
 				in.Trouble, in.Note, in.Weight = c.Trouble[in.ID], c.Note[in.ID], c.Weight[in.ID]
+				if c.Call.Instance != "" && in.ID != c.Call.Instance {
+					in.Trouble = "the call is for instance " + c.Call.Instance
+				}
 			}
 			return list
-		})
+		}
+		e := policy.Explain(p, c.Service, r, at, instances)
+		if c.Call.Instance != "" {
+			clear(asked)
+			e = policy.ExplainInstance(p, c.Service, r, c.Call.Instance, at, instances)
+		}
 		for service, n := range asked {
 			if n != 1 {
 				t.Errorf("asked %d times for the instances of %s", n, service)
@@ -88,8 +100,8 @@ func TestExplain(t *testing.T) {
 
 func TestExplainIsSafeOnATerminal(t *testing.T) {
 	e := policy.Explain(nil, "orders\x1b[2J", policy.Request{Kind: "\x1b", Name: "\x07", Caller: "\r", Meta: nil}, policy.Locality{Zone: "\t"},
-		func(string) []topology.Candidate {
-			return []topology.Candidate{{ID: "\x1b[1A", Addr: "\x00", Tags: []string{"\u202e"}, Note: "\n", Trouble: "\x1b]0;x"}}
+		func(string) []topology.ExplainedInstance {
+			return []topology.ExplainedInstance{{ID: "\x1b[1A", Addr: "\x00", Tags: []string{"\u202e"}, Note: "\n", Trouble: "\x1b]0;x"}}
 		})
 	if text := e.String(); strings.ContainsAny(strings.ReplaceAll(text, "\n", ""), "\x1b\x07\r\x00\u202e\t") || strings.Count(text, "\n") != 7 {
 		t.Errorf("%q", text)
@@ -97,8 +109,8 @@ func TestExplainIsSafeOnATerminal(t *testing.T) {
 }
 
 func TestExplainListsABoundedNumber(t *testing.T) {
-	e := policy.Explain(nil, "orders", policy.Request{}, policy.Locality{}, func(string) []topology.Candidate {
-		list := make([]topology.Candidate, 1000)
+	e := policy.Explain(nil, "orders", policy.Request{}, policy.Locality{}, func(string) []topology.ExplainedInstance {
+		list := make([]topology.ExplainedInstance, 1000)
 		for i := range list {
 			list[i].ID = fmt.Sprintf("orders-%04d", i)
 		}

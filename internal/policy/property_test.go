@@ -99,10 +99,10 @@ func (w world) request() policy.Request {
 	return policy.Request{Kind: w.one("method", "topic"), Name: w.one("m0", "m1", "x"), Caller: w.one("c0", "c1", "c2"), Random: w.Uint64()}
 }
 
-func (w world) instances(service string) []topology.Candidate {
-	list := make([]topology.Candidate, w.IntN(12))
+func (w world) instances(service string) []topology.ExplainedInstance {
+	list := make([]topology.ExplainedInstance, w.IntN(12))
 	for i := range list {
-		list[i] = topology.Candidate{
+		list[i] = topology.ExplainedInstance{
 			ID: fmt.Sprint(service, "-", i), Tags: append(w.some(3, w.tag), "t4"), Meta: map[string]string{"m": w.one("0", "1")},
 			Zone: w.one("", "z0", "z1"), Region: w.one("r0", "r1"), Datacenter: w.one("d0", "d1"), Trouble: w.one("", "", "", "draining"),
 		}
@@ -112,7 +112,7 @@ func (w world) instances(service string) []topology.Candidate {
 
 // allowed reports whether a call may reach an instance, whatever else is available. It is a second
 // implementation of the rules, as simple as possible.
-func allowed(doc *topology.Document, service, of string, c topology.Candidate, r policy.Request, target string, at policy.Locality) bool {
+func allowed(doc *topology.Document, service, of string, c topology.ExplainedInstance, r policy.Request, target string, at policy.Locality) bool {
 	s := doc.Services[service]
 	failover := s.Failover
 	for _, route := range s.Routes {
@@ -198,6 +198,14 @@ func (w world) check(t *testing.T, doc *topology.Document, p *policy.Policy) {
 	if share, ok := doc.Services[service].Routes, e.Rule != policy.NoRule; ok && len(share[e.Rule].To) > 0 && share[e.Rule].To[e.Target] == 0 {
 		t.Fatalf("rule %d gives %s nothing: %v", e.Rule, e.Target, share[e.Rule].To)
 	}
+	// The routes that did not match are all those before the one that did.
+	passed := e.Rule
+	if e.Rule == policy.NoRule {
+		passed = len(doc.Services[service].Routes)
+	}
+	if len(e.Passed) != passed {
+		t.Fatalf("rule %d of %d, %d did not match: %q", e.Rule, len(doc.Services[service].Routes), len(e.Passed), e.Passed)
+	}
 	if len(e.Levels) == 0 || len(e.Levels) > limits.MaxLevels {
 		t.Fatalf("%d levels", len(e.Levels))
 	}
@@ -221,7 +229,7 @@ func (w world) check(t *testing.T, doc *topology.Document, p *policy.Policy) {
 	for _, in := range e.Instances {
 		ok := false
 		for reached := range maps.Keys(targets) {
-			ok = ok || reached == in.Service && allowed(doc, reached, in.Service, in.Candidate, r, targets[reached], at)
+			ok = ok || reached == in.Service && allowed(doc, reached, in.Service, in, r, targets[reached], at)
 		}
 		if in.Chosen {
 			chosen++

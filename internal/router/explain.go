@@ -29,50 +29,50 @@ func (r *Router) Explain(ctx context.Context, ask *Ask) (topology.Explanation, e
 	}
 	request := ask.request(r.cfg.Node.Name)
 	request.Random = rand.Uint64() //nolint:gosec // a draw of lots, not a secret
-	candidates := func(service string) []topology.Candidate {
+	instances := func(service string) []topology.ExplainedInstance {
 		s, err := r.await(ctx, service)
 		if err != nil {
 			return nil
 		}
-		return s.candidates(ask)
+		return s.explained(ask)
 	}
+	v, at := s.view.Load(), r.locality()
+	var e topology.Explanation
 	if ask.Instance != "" {
-		e := policy.Explain(nil, ask.Service, request, r.locality(), candidates)
-		e.Asked, e.Target, e.Fixed = false, ask.Instance, "the call names its instance, "+ask.Instance
-		return e, nil
+		e = policy.ExplainInstance(v.policy, ask.Service, request, ask.Instance, at, instances)
+	} else {
+		plan := v.planFor(&request, ask, clock.Now())
+		e = policy.ExplainPlan(v.policy, ask.Service, request, plan, at, instances)
 	}
-	v := s.view.Load()
-	plan := v.planFor(&request, ask, clock.Now())
-	e := policy.ExplainPlan(v.policy, ask.Service, request, plan, r.locality(), candidates)
 	e.Timeout = cmp.Or(e.Timeout, ask.Timeout)
 	return e, nil
 }
 
-// candidates returns the instances as an explanation shows them, for a call that asks for c.
-func (s *Service) candidates(c *Ask) []topology.Candidate {
+// explained returns the instances as an explanation shows them, for a call that asks for c.
+func (s *Service) explained(c *Ask) []topology.ExplainedInstance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	out := make([]topology.Candidate, 0, len(s.members)+len(s.leftOut))
+	out := make([]topology.ExplainedInstance, 0, len(s.members)+len(s.leftOut))
 	for _, id := range slices.Sorted(maps.Keys(s.members)) {
 		in := s.members[id]
-		candidate := candidateOf(&in.Instance)
-		candidate.Trouble = s.troubleLocked(in, c, now)
-		candidate.Note = s.noteLocked(in, now)
-		out = append(out, candidate)
+		shown := shownOf(&in.Instance)
+		shown.Trouble = s.troubleLocked(in, c, now)
+		shown.Note = s.noteLocked(in, now)
+		out = append(out, shown)
 	}
 	for i := range s.snapshot.Instances {
 		if in := &s.snapshot.Instances[i]; s.leftOut[in.ID] {
-			candidate := candidateOf(in)
-			candidate.Trouble, _ = s.router.refused(*in, s.snapshot.Origin)
-			out = append(out, candidate)
+			shown := shownOf(in)
+			shown.Trouble, _ = s.router.refused(*in, s.snapshot.Origin)
+			out = append(out, shown)
 		}
 	}
 	return out
 }
 
-func candidateOf(in *discovery.Instance) topology.Candidate {
-	return topology.Candidate{
+func shownOf(in *discovery.Instance) topology.ExplainedInstance {
+	return topology.ExplainedInstance{
 		ID: in.ID, Addr: in.Addr, Tags: in.Tags, TagsUnknown: in.TagsUnknown, Meta: in.Meta, Weight: in.Weight,
 		Zone: in.Zone(), Region: in.Region(), Datacenter: in.Datacenter(),
 	}
@@ -86,10 +86,12 @@ func (s *Service) troubleLocked(in *instance, c *Ask, now time.Time) string {
 	if left := in.state.leaving.Load() - clock.Of(now); left > 0 {
 		return fmt.Sprintf("draining, as it said; forgotten in %v", time.Duration(left).Round(time.Second))
 	}
+	named := c.Instance == in.ID
 	switch {
-	case c.Instance != "" && c.Instance != in.ID:
+	case c.Instance != "" && !named:
 		return "the call is for instance " + c.Instance
-	case in.TagsUnknown:
+	case named, in.TagsUnknown:
+		// A call to its own instance asks for nothing else.
 	case !hasAll(in.Tags, c.Tags):
 		return fmt.Sprintf("the call is for tags %q", c.Tags)
 	case c.Zone && !policy.SameZone.Contains(s.router.locality(), localityOf(&in.Instance)):
@@ -104,7 +106,7 @@ func (s *Service) troubleLocked(in *instance, c *Ask, now time.Time) string {
 			return fmt.Sprintf("%v, %v left", t.err, t.until.Sub(now).Round(100*time.Millisecond))
 		}
 	}
-	if until, ok := e.Ejected(clock.Of(now)); ok && s.set.Len() > 1 {
+	if until, ok := e.Ejected(clock.Of(now)); ok && !named && s.set.Len() > 1 {
 		return fmt.Sprintf("ejected: it failed call after call, %v left", time.Duration(until-clock.Of(now)).Round(100*time.Millisecond))
 	}
 	return ""
