@@ -12,13 +12,13 @@ import (
 // wall says which files may convert times to numbers of the system's clock, or strip their
 // monotonic reading, and why. A key that ends in a slash is a folder.
 var wall = map[string]string{
-	"internal/clock/clock.go":                 "it is what the others use",
-	"internal/doctest/":                       "it is for go test",
-	"internal/securitytest/":                  "dates in certificates, for tests",
-	"protocol/pipeline/":                      "its clocks go on from the time of their making",
-	"protocol/pubsub/option.go":               "a point in time that a user names",
-	"protocol/pubsub/internal/serve/bury.go":  "times that others read",
-	"protocol/pubsub/internal/journal/log.go": "times of messages go on from the time of the log's making",
+	"internal/clock/clock.go":                      "it is what the others use",
+	"internal/doctest/":                            "it is for go test",
+	"internal/securitytest/":                       "dates in certificates, for tests",
+	"protocol/pipeline/":                           "its clocks go on from the time of their making",
+	"protocol/pubsub/option.go":                    "a point in time that a user names",
+	"protocol/pubsub/internal/journal/log.go":      "times of messages go on from the time of the log's making",
+	"protocol/pubsub/internal/serve/deadletter.go": "times that others read",
 }
 
 // TestWhatWaitsGoesByAClockThatNobodySets checks that no other file depends on what the

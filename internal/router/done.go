@@ -3,11 +3,8 @@ package router
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
-	"github.com/linkmesh/link/internal/backoff"
 	"github.com/linkmesh/link/internal/balance"
 	"github.com/linkmesh/link/internal/clock"
 	"github.com/linkmesh/link/internal/codes"
@@ -137,86 +134,6 @@ func outcomeOf(te *transport.Error) (o balance.Outcome, ok bool) {
 		return balance.Erred, true
 	}
 	return balance.Unanswered, true
-}
-
-// maxRefusals bounds how often a call moves on to another instance because no
-// handler saw it.
-const maxRefusals = balance.MaxTried
-
-// elsewhere reports whether a call that no handler saw goes to another instance.
-// A call that was refused for overload takes a retry from the budget; otherwise
-// each call would be sent many times to a service that is overloaded as a whole.
-// Other refusals, such as those of a draining instance, cost nothing.
-func (s *Search) elsewhere(overloaded bool) bool {
-	s.refusals++
-	if overloaded {
-		return s.attempts < s.most() && s.retries("resource_exhausted") && s.takeRetry()
-	}
-	return s.refusals <= maxRefusals
-}
-
-// again reports whether a call that may have run is sent once more, after a
-// pause.
-func (s *Search) again(ctx context.Context, pause time.Duration) bool {
-	if s.ask.once() || s.attempts >= s.most() || !s.retries("unavailable") {
-		return false
-	}
-	if time.Until(s.deadline) <= pause || !s.takeRetry() {
-		return false
-	}
-	if pause > 0 && backoff.Sleep(ctx, pause) != nil {
-		return false
-	}
-	s.retry = retryPause(ctx, s.attempts+1, s.deadline)
-	return s.retry
-}
-
-// most returns the maximum number of attempts. A mirrored copy has one: retries are for calls that somebody waits for.
-func (s *Search) most() int {
-	if s.copied {
-		return 1
-	}
-	if n := s.plan.Retry.Attempts; n > 0 {
-		return n
-	}
-	return maxAttempts
-}
-
-// retries reports whether the topology allows retries of calls that failed with
-// the given code.
-func (s *Search) retries(code string) bool {
-	return s.plan.Retry.On == nil || slices.Contains(s.plan.Retry.On, code)
-}
-
-// takeRetry takes a retry from the service's budget and reports whether there was one.
-func (s *Search) takeRetry() bool {
-	s.broke = !s.service.budget.take(time.Now(), s.retryShare())
-	return !s.broke
-}
-
-// retryShare returns how many retries each call earns, a fraction of one.
-func (s *Search) retryShare() float64 {
-	if budget := s.plan.Retry.Budget; budget > 0 {
-		return float64(budget) / 100
-	}
-	return retryShare
-}
-
-// Earn counts the call for the retry budget of its service. It is called once, before the first attempt.
-func (s *Search) Earn() {
-	if !s.copied {
-		s.service.budget.earn()
-	}
-}
-
-// Spent returns the end of the error of an attempt after which the retry budget kept the call from being sent again, "" if
-// it did not. It is about the last attempt that Done took in.
-func (s *Search) Spent() string {
-	if !s.spent {
-		return ""
-	}
-	return fmt.Sprintf("; not sent again: the retries of calls to %s are limited to %.0f %% of the calls and %d a second, and used up",
-		s.service.name, 100*s.retryShare(), retryPerSecond)
 }
 
 // careful applies the level that the server announces, which may have arrived since the call was sent: the first call on

@@ -2,13 +2,15 @@ package router
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/linkmesh/link/internal/backoff"
-	"github.com/linkmesh/link/internal/clock"
+	"github.com/linkmesh/link/internal/balance"
 )
 
 // How calls that may run twice are retried. The budget has the numbers that
@@ -74,48 +76,82 @@ func retryPause(ctx context.Context, n int, deadline time.Time) bool {
 	return time.Until(deadline) > d && backoff.Sleep(ctx, d) == nil
 }
 
-// MayMove implements [transport.Mover]. A read-only call leaves an instance that is in
-// doubt if another instance has a connection that is not in doubt, and if the retry
-// budget has room.
-func (s *Search) MayMove() bool {
-	// The server must have announced that the method is read-only.
-	if r, known := s.by.Route(s.ask.Number, s.ask.Name); !known || levelOf(r) != ReadOnly {
-		return false
+// maxRefusals bounds how often a call moves on to another instance because no
+// handler saw it.
+const maxRefusals = balance.MaxTried
+
+// elsewhere reports whether a call that no handler saw goes to another instance.
+// A call that was refused for overload takes a retry from the budget; otherwise
+// each call would be sent many times to a service that is overloaded as a whole.
+// Other refusals, such as those of a draining instance, cost nothing.
+func (s *Search) elsewhere(overloaded bool) bool {
+	s.refusals++
+	if overloaded {
+		return s.attempts < s.most() && s.retries("resource_exhausted") && s.takeRetry()
 	}
-	return s.attempts < s.most() && s.retries("unavailable") && s.alternative() && s.takeRetry()
+	return s.refusals <= maxRefusals
 }
 
-// maxLooks is how many instances alternative looks at.
-const maxLooks = 8
-
-// alternative reports whether another instance for the call, at its level or at a later one,
-// has a connection that is not in doubt. It begins to connect to one that has no connection.
-func (s *Search) alternative() bool {
-	if s.ask.Instance != "" {
+// again reports whether a call that may have run is sent once more, after a
+// pause.
+func (s *Search) again(ctx context.Context, pause time.Duration) bool {
+	if s.ask.once() || s.attempts >= s.most() || !s.retries("unavailable") {
 		return false
 	}
-	tried, now, class := s.tried, clock.Now(), s.class
-	tried.Add(s.on)
-	looks, dialed := 0, false
-	for _, l := range s.levels[s.level:] {
-		for ; l.other == "" && looks < maxLooks; looks++ {
-			e, ok := l.group.Pick(now, &tried, s.key)
-			if !ok {
-				break
-			}
-			in := e.Value()
-			session := in.peer.Live(class)
-			switch {
-			case now < in.state.leaving.Load():
-			case session == nil && !dialed:
-				// Dial, so that there may be a connection when MayMove is called again.
-				_, err := in.peer.Connect(class)
-				dialed = err == nil
-			case session != nil && !session.Doubtful():
-				return true
-			}
-			tried.Add(e)
-		}
+	if time.Until(s.deadline) <= pause || !s.takeRetry() {
+		return false
 	}
-	return false
+	if pause > 0 && backoff.Sleep(ctx, pause) != nil {
+		return false
+	}
+	s.retry = retryPause(ctx, s.attempts+1, s.deadline)
+	return s.retry
+}
+
+// most returns the maximum number of attempts. A mirrored copy has one: retries are for calls that somebody waits for.
+func (s *Search) most() int {
+	if s.copied {
+		return 1
+	}
+	if n := s.plan.Retry.Attempts; n > 0 {
+		return n
+	}
+	return maxAttempts
+}
+
+// retries reports whether the topology allows retries of calls that failed with
+// the given code.
+func (s *Search) retries(code string) bool {
+	return s.plan.Retry.On == nil || slices.Contains(s.plan.Retry.On, code)
+}
+
+// takeRetry takes a retry from the service's budget and reports whether there was one.
+func (s *Search) takeRetry() bool {
+	s.broke = !s.service.budget.take(time.Now(), s.retryShare())
+	return !s.broke
+}
+
+// retryShare returns how many retries each call earns, a fraction of one.
+func (s *Search) retryShare() float64 {
+	if budget := s.plan.Retry.Budget; budget > 0 {
+		return float64(budget) / 100
+	}
+	return retryShare
+}
+
+// Earn counts the call for the retry budget of its service. It is called once, before the first attempt.
+func (s *Search) Earn() {
+	if !s.copied {
+		s.service.budget.earn()
+	}
+}
+
+// Spent returns the end of the error of an attempt after which the retry budget kept the call from being sent again, "" if
+// it did not. It is about the last attempt that Done took in.
+func (s *Search) Spent() string {
+	if !s.spent {
+		return ""
+	}
+	return fmt.Sprintf("; not sent again: the retries of calls to %s are limited to %.0f %% of the calls and %d a second, and used up",
+		s.service.name, 100*s.retryShare(), retryPerSecond)
 }

@@ -93,6 +93,10 @@ type vitals struct {
 	displacedBy atomic.Pointer[string]
 }
 
+// giveUpAfter is how many times Limits.Silence a peer is silent before it is given up: twice the time after which its
+// user counts it as silent.
+const giveUpAfter = 2
+
 // The times between two looks at a session, as fractions of Limits.Silence.
 const (
 	urgentPart  = 16 // an answer is due
@@ -289,7 +293,7 @@ func (s *Session) judge(stats *carrier.Stats, calls, suspected bool) bool {
 				s.knock()
 			}
 		}
-	case p.silent >= 2*silence && since >= max(silence/2, probesLost*pto):
+	case p.silent >= giveUpAfter*silence && since >= max(silence/2, probesLost*pto):
 		s.close(wire.CodeDeadline, fmt.Sprintf("no answer for %v (Limits.Silence is %v)", p.silent.Round(time.Millisecond), silence))
 		return false
 	case since >= max(silence/4, 2*pto):

@@ -8,7 +8,8 @@ const (
 )
 
 // DeadLetter says why a message was given up. Its keys are never renumbered. Times here and in
-// [DeadAttempt] are in microseconds since 1970.
+// [DeadAttempt] are in microseconds since 1970. Package journal knows these facts, package serve
+// writes them into a message, and pubsub.DeadLetter tells them.
 type DeadLetter struct {
 	Seq       uint64        `cbor:"1,keyasint"`
 	Published int64         `cbor:"2,keyasint"`
