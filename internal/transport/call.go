@@ -156,8 +156,8 @@ type callFailure struct {
 	answered bool
 }
 
-// exchange writes the request and reads the reply. It writes a small request itself, because every function more on the way
-// is one more on the stack of each caller that waits.
+// exchange writes the request and reads the reply. It writes a small request itself, because every extra function on the way
+// is one more frame on the stack of each waiting caller.
 func (l *lease) exchange(h *wire.Headers, data []byte, reply *Reply) *callFailure {
 	if err := l.appendHead(h); err != nil {
 		return &callFailure{err: err, unsent: true}
