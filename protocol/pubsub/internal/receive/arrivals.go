@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -100,12 +101,12 @@ func (a *arrivals) take(f link.Frame) {
 		a.wake.Set()
 		return
 	case f.Kind == frame.KindLast && a.last:
-		a.failLocked(link.Errorf(link.InvalidArgument, "a second LAST on one stream"))
+		a.failLocked(broken(errors.New("a second LAST on one stream")))
 		return
 	case f.Kind == frame.KindLast:
 		a.last = true
 	case f.Kind == frame.KindPart && !f.Credited:
-		a.failLocked(link.Errorf(link.InvalidArgument, "a PART without credit"))
+		a.failLocked(broken(errors.New("a PART without credit")))
 		return
 	case f.Kind == frame.KindRecords && !f.Credited:
 		if len(a.line) == 0 && len(f.Body) <= maxMark {
@@ -122,6 +123,12 @@ func (a *arrivals) take(f link.Frame) {
 		a.line = append(a.line, next)
 		a.wake.Set()
 	}
+}
+
+// broken returns the error of a stream on which something came that no publisher sends. It does not refuse the
+// subscription, which is connected to the publisher again, as after any other loss.
+func broken(err error) error {
+	return link.Errorf(link.Internal, "the publisher breaks the protocol: %w", err)
 }
 
 // end notes that nothing more arrives.
@@ -245,10 +252,10 @@ func (a *arrivals) advance() (first uint8, err error) {
 	}
 	var say frame.Published
 	if err := frame.Decode(said, frame.KindTopics, &say); err != nil {
-		return 0, err
+		return 0, broken(err)
 	}
 	if err := say.Check(); err != nil {
-		return 0, err
+		return 0, broken(err)
 	}
 	a.to.published(&say)
 	return first, nil

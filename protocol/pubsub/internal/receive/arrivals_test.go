@@ -123,7 +123,7 @@ func TestWhatHasNoRoomStandsInLine(t *testing.T) {
 }
 
 // TestWhoBreaksTheRulesIsHeardNoMore checks that frames that no publisher sends end a stream, because
-// nothing would bound them.
+// nothing would bound them, and that the publisher is connected to again.
 func TestWhoBreaksTheRulesIsHeardNoMore(t *testing.T) {
 	last := link.Frame{Kind: frame.KindLast}
 	for name, frames := range map[string][]link.Frame{
@@ -145,8 +145,8 @@ func TestWhoBreaksTheRulesIsHeardNoMore(t *testing.T) {
 					t.Error("the stream goes on")
 				}
 				a.end()
-				if err := <-done; !errors.Is(err, link.InvalidArgument) {
-					t.Errorf("it ends with %v", err)
+				if err := <-done; link.CodeOf(err) != link.Internal || final(err) {
+					t.Errorf("it ends with %v, after which the publisher is connected to again: %t", err, !final(err))
 				}
 			})
 		})

@@ -212,7 +212,7 @@ func begin(st *link.Stream, ask *frame.Subscribe) (*frame.Subscribed, error) {
 	}
 	var answer frame.Subscribed
 	if err := frame.Decode(f, frame.KindSubscribed, &answer); err != nil {
-		return nil, err
+		return nil, broken(err)
 	}
 	return &answer, nil
 }
