@@ -45,7 +45,7 @@ func TestACallThatNamesItsInstanceHasTheSettingsOfItsRule(t *testing.T) {
 			copies.Add(1)
 			return o, nil
 		})
-		client := mesh.Node(link.Config{Topology: parse(t, `
+		client := mesh.Node(link.Config{Routing: link.Routing{Topology: parse(t, `
 version: link/v1
 services:
   orders:
@@ -55,7 +55,7 @@ services:
       - { to: { a: 90, any: 10 }, timeout: 300ms, retry: { attempts: 2, budget: 100% } }
     mirror: { to: service:orders-shadow, percent: 100 }
 defaults: { timeout: 7s }
-`)})
+`)}})
 		e, err := client.Explain(t.Context(), readOrder.Route(), link.OnInstance(b.Instance()))
 		if err != nil {
 			t.Fatal(err)

@@ -32,7 +32,7 @@
 //	defaults: { timeout: 5s, retry: { attempts: 2, budget: 20%, on: [unavailable] }, zone_aware: true }
 //
 //	doc, err := topology.Parse("topology.yaml", data)
-//	node, err := link.New(link.Config{Service: "shop", Topology: doc})
+//	node, err := link.New(link.Config{Service: "shop", Routing: link.Routing{Topology: doc}})
 //	explanation, err := node.Explain(ctx, GetOrder.Route())
 //
 // # Routes

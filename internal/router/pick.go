@@ -284,9 +284,11 @@ func (s *Search) unreached(ctx context.Context, e *endpoint, class transport.Cla
 	if te, ok := errors.AsType[*transport.Error](err); ok {
 		switch te.Reason { //nolint:exhaustive // the others are the way of networks
 		case transport.ReasonIdentity, transport.ReasonForbidden:
-			in.bar(e, time.Now().Add(ejectTime), mapped)
 			// This pick does not count: the instance costs one try per ejectTime, and others may be honest.
 			s.picks--
+			if !in.eject(e, mapped) {
+				break
+			}
 			what := "presents the wrong identity"
 			if te.Reason == transport.ReasonForbidden {
 				what = "has an address that may not be dialed"

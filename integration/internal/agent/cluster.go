@@ -41,6 +41,8 @@ func startCluster(tb testing.TB, n int) (*Cluster, error) {
 		s := newSettings(Config{Durable: true})
 		s.Bootstrap, s.BootstrapExpect = false, n
 		s.RetryInterval = "1s"
+		// A server that is killed stays a member, however long it is down.
+		s.Autopilot = map[string]bool{"cleanup_dead_servers": false}
 		// With these values a dead server is detected within about two seconds instead of ten.
 		s.GossipLAN = map[string]any{"probe_interval": "200ms", "probe_timeout": "100ms", "suspicion_mult": 3, "gossip_interval": "50ms"}
 		a := prepare(tb, s)

@@ -26,6 +26,7 @@ type settings struct {
 	RetryInterval       string          `json:"retry_interval,omitempty"`
 	Ports               ports           `json:"ports"`
 	Performance         performance     `json:"performance"`
+	Autopilot           map[string]bool `json:"autopilot,omitempty"`
 	GossipLAN           map[string]any  `json:"gossip_lan,omitempty"`
 	Connect             map[string]bool `json:"connect"`
 	UI                  map[string]bool `json:"ui_config"`
