@@ -38,7 +38,7 @@ func FromEnvironment(lookup func(name string) (value string, ok bool), service, 
 	if hasSecret {
 		tier = TierClusterSecret
 	}
-	mode, _ := lookup(envMode)
+	mode := value(lookup, envMode)
 	switch strings.ToLower(strings.TrimSpace(mode)) {
 	case "", "development", "dev", "test":
 	case "production", "prod":
@@ -50,7 +50,7 @@ func FromEnvironment(lookup func(name string) (value string, ok bool), service, 
 		return nil, fmt.Errorf("%w: %s=%.64q is unknown: set it to production (or prod), development (or dev), or test, or unset %s",
 			ErrTierRefused, envMode, mode, envMode)
 	}
-	kubernetes, _ := lookup(envKubernetes)
+	kubernetes := value(lookup, envKubernetes)
 	switch {
 	case tier == TierDev && kubernetes != "":
 		return nil, fmt.Errorf(`%w: the dev tier inside Kubernetes (%s is set): `+
@@ -67,4 +67,12 @@ func FromEnvironment(lookup func(name string) (value string, ok bool), service, 
 		return nil, fmt.Errorf("%s: %w", envClusterSecret, err)
 	}
 	return source, nil
+}
+
+// value returns what lookup finds, "" if it finds nothing.
+func value(lookup func(string) (string, bool), name string) string {
+	if v, ok := lookup(name); ok {
+		return v
+	}
+	return ""
 }
